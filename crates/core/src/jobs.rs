@@ -174,3 +174,78 @@ pub enum What {
     /// An attempt failed.
     Error(Failure),
 }
+
+/// The id, attempt and content of an event as a batch of one message for [`crate::model::TopicId::JOBS`]. The event's number is its place in
+/// the job's list and is not in the bytes.
+pub fn encode_event(job: JobId, attempt: u32, at_ms: i64, what: &What) -> Vec<u8> {
+    use crate::model::{Address, Header, Message, Value};
+    let Ok(address) = Address::parse(JOBS_NAME) else { return Vec::new() };
+    let mut message = Message::new(address, bytes::Bytes::new());
+    message.time_ms = at_ms;
+    message.key = Some(bytes::Bytes::copy_from_slice(&job.0.to_be_bytes()));
+    let mut put = |name: &str, text: &str| message.headers.push(Header::text(name, text));
+    match what {
+        What::State { state, worker, reason } => {
+            put("event", "state");
+            put("state", state.name());
+            put("worker", worker);
+            put("reason", reason);
+        }
+        What::Progress(json) => {
+            put("event", "progress");
+            message.body = json.clone();
+        }
+        What::Log { stream, text } => {
+            put("event", "log");
+            put("stream", stream);
+            message.body = bytes::Bytes::copy_from_slice(text.as_bytes());
+        }
+        What::Result { content_type, body } => {
+            put("event", "result");
+            message.content_type = content_type.clone();
+            message.body = body.clone();
+        }
+        What::Error(failure) => {
+            put("event", "error");
+            put("code", &failure.code);
+            put("retryable", if failure.retryable { "true" } else { "false" });
+            message.body = bytes::Bytes::copy_from_slice(failure.message.as_bytes());
+        }
+    }
+    message.headers.push(Header { name: "attempt".into(), value: Value::Int(i64::from(attempt)) });
+    crate::batch::encode(JOBS_NAME, &[message])
+}
+
+/// The address under which events are encoded. It is only a label: the topic is reached by its id, which no name maps to.
+pub const JOBS_NAME: &str = "jobs";
+
+/// Reads what [`encode_event`] wrote; `None` when it is something else.
+pub fn decode_event(seq: u64, message: &crate::model::Message) -> Option<Event> {
+    use crate::model::Value;
+    let text = |name: &str| match message.header(name) {
+        Some(Value::Text(text)) => Some(text.clone()),
+        _ => None,
+    };
+    let attempt = match message.header("attempt") {
+        Some(Value::Int(n)) => u32::try_from(*n).ok()?,
+        _ => return None,
+    };
+    let body_text = || String::from_utf8_lossy(&message.body).into_owned();
+    let what = match text("event")?.as_str() {
+        "state" => What::State {
+            state: State::ALL.into_iter().find(|s| Some(s.name()) == text("state").as_deref())?,
+            worker: text("worker")?,
+            reason: text("reason")?,
+        },
+        "progress" => What::Progress(message.body.clone()),
+        "log" => What::Log { stream: text("stream")?, text: body_text() },
+        "result" => What::Result { content_type: message.content_type.clone(), body: message.body.clone() },
+        "error" => What::Error(Failure {
+            code: text("code")?,
+            message: body_text(),
+            retryable: text("retryable")? == "true",
+        }),
+        _ => return None,
+    };
+    Some(Event { seq, at_ms: message.time_ms, attempt, what })
+}

@@ -4,4 +4,8 @@ pub mod batch;
 pub mod groups;
 pub mod jobs;
 pub mod model;
+pub mod ops;
+pub mod state;
 pub mod topics;
+
+pub use state::{Checkpoint, Core};
