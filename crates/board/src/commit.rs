@@ -1,0 +1,333 @@
+//! The commit loop: the one queue on the path of a message. It takes what has arrived, lets the core check and apply it, makes the frame
+//! durable with one sync, shows the effects to readers, and only then answers.
+
+use crate::directory::Topic;
+use crate::engine::{CheckpointJob, Checkpoints, Engine, FRAME_TARGET};
+use crate::part::{Part, Reader};
+use crate::{Board, Clock};
+use sb_core::model::{Address, Error, Kind, PartId, Result, TopicId};
+use sb_core::ops::{Answer, Appended, Commit, Effects};
+use sb_core::topics::TopicView;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
+use std::time::{Duration, Instant};
+use tokio::sync::oneshot;
+
+/// The most requests in one frame.
+const FRAME_REQUESTS: usize = 8192;
+/// A checkpoint is taken when so many bytes were journalled …
+const CHECKPOINT_BYTES: u64 = 128 << 20;
+/// … or so much time has passed since the last and something was journalled.
+const CHECKPOINT_EVERY: Duration = Duration::from_secs(30);
+/// A quiet journal is sealed after this time.
+const SEAL_AFTER: Duration = Duration::from_millis(50);
+/// The commit loop waits when so many bytes have not reached the segments yet.
+const STORAGE_BACKLOG: usize = 256 << 20;
+
+pub(crate) type Release = Box<dyn FnOnce(&Result<()>) + Send>;
+
+/// What the loop is asked.
+pub(crate) enum Ask {
+    /// Apply this.
+    Commit(Commit, oneshot::Sender<Result<Answer>>),
+    /// Look at the state; the answer leaves when what was seen is durable.
+    Query(Box<dyn FnOnce(&mut Engine) -> Release + Send>),
+    /// A checkpoint was written (or could not be).
+    Checkpointed(std::result::Result<u64, String>),
+    /// Write a last checkpoint and end.
+    Stop,
+}
+
+/// What the storage thread is given.
+pub(crate) enum Store {
+    /// Durable effects to copy into segments, with their partitions.
+    Effects(Effects, Vec<Option<Arc<Part>>>, usize),
+    /// Everything before it has been given: write it.
+    Checkpoint(CheckpointJob),
+}
+
+enum Waiting {
+    Commit(oneshot::Sender<Result<Answer>>, Result<Answer>),
+    Query(Release),
+}
+
+/// Runs until it is told to stop or storage fails.
+pub(crate) fn run(mut engine: Engine, asks: Receiver<Ask>, store: Option<Sender<Store>>, board: Arc<Board>) {
+    let clock = board.clock();
+    let mut waiting: Vec<Waiting> = Vec::new();
+    let mut tails = Tails { order: VecDeque::new(), bytes: 0, budget: board.tail_budget() };
+    let mut last_checkpoint = Instant::now();
+    let mut checkpointing = false;
+    let mut sealed = true;
+    let mut stopping = false;
+    loop {
+        let now = clock.now();
+        let mut wait = engine.core.next_tick(now).map_or(Duration::from_secs(1), |at| Duration::from_millis(at.saturating_sub(now.mono_ms)));
+        wait = wait.min(Duration::from_secs(1));
+        if !sealed {
+            wait = wait.min(SEAL_AFTER);
+        }
+        let mut next = match asks.recv_timeout(wait) {
+            Ok(ask) => Some(ask),
+            Err(RecvTimeoutError::Timeout) => None,
+            Err(RecvTimeoutError::Disconnected) => return,
+        };
+        if next.is_none() && !sealed {
+            engine.seal();
+            sealed = true;
+        }
+        let now = clock.now();
+        while let Some(ask) = next.take() {
+            match ask {
+                Ask::Commit(commit, reply) => {
+                    let answer = engine.commit(now, commit);
+                    waiting.push(Waiting::Commit(reply, answer));
+                }
+                Ask::Query(look) => {
+                    let release = look(&mut engine);
+                    waiting.push(Waiting::Query(release));
+                }
+                Ask::Checkpointed(Ok(applied)) => {
+                    engine.end_checkpoint(applied);
+                    checkpointing = false;
+                    board.counters().checkpoints.fetch_add(1, Ordering::Relaxed);
+                    if stopping {
+                        engine.seal();
+                        board.stopped();
+                        return;
+                    }
+                }
+                Ask::Checkpointed(Err(error)) => {
+                    board.fail(format!("a checkpoint cannot be written: {error}"));
+                    return;
+                }
+                Ask::Stop => stopping = true,
+            }
+            if waiting.len() < FRAME_REQUESTS && engine.pending() < FRAME_TARGET {
+                next = asks.try_recv().ok();
+            }
+        }
+        engine.tick(now);
+        let pending = engine.pending();
+        let started = Instant::now();
+        let outcome = match engine.flush() {
+            Ok(effects) => {
+                if pending > 0 {
+                    let took = started.elapsed();
+                    board.counters().flushed(pending, took);
+                    sealed = false;
+                    if took > Duration::from_millis(500) {
+                        // Workers could not renew meanwhile: their leases must not run out because of us.
+                        engine.core.pause(took.as_millis() as u64);
+                    }
+                }
+                show(&board, &engine, effects, store.as_ref(), &mut tails);
+                Ok(())
+            }
+            Err(error) => Err(error),
+        };
+        for waiting in waiting.drain(..) {
+            match waiting {
+                Waiting::Commit(reply, answer) => {
+                    board.counters().commits.fetch_add(1, Ordering::Relaxed);
+                    let _ = reply.send(outcome.clone().and(answer));
+                }
+                Waiting::Query(release) => release(&outcome),
+            }
+        }
+        if let Err(error) = outcome {
+            board.fail(error.to_string());
+            return;
+        }
+        let due = engine.journal_bytes() > CHECKPOINT_BYTES
+            || (engine.journal_bytes() > 0 && last_checkpoint.elapsed() > CHECKPOINT_EVERY);
+        if let Some(store) = &store
+            && !checkpointing
+            && (due || stopping)
+            && let Some(job) = engine.begin_checkpoint()
+        {
+            checkpointing = true;
+            last_checkpoint = Instant::now();
+            let _ = store.send(Store::Checkpoint(job));
+        }
+        if stopping && store.is_none() {
+            board.stopped();
+            return;
+        }
+        board.note_journal(engine.journal_bytes(), tails.bytes);
+        while board.storage_backlog() > STORAGE_BACKLOG {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+}
+
+/// Batches that are kept in memory for readers, oldest first.
+struct Tails {
+    order: VecDeque<Arc<Part>>,
+    bytes: usize,
+    budget: usize,
+}
+
+/// Shows what has become durable: to the directory, to readers, to those who wait for groups and jobs, and to the storage thread.
+fn show(board: &Arc<Board>, engine: &Engine, effects: Effects, store: Option<&Sender<Store>>, tails: &mut Tails) {
+    for id in &effects.declared {
+        if let Some(view) = engine.core.topic_by_id(*id) {
+            declare(board, &view);
+        }
+    }
+    if !effects.declared.is_empty() {
+        board.topics_changed();
+    }
+    let mut woken: Vec<Arc<Reader>> = Vec::new();
+    let mut parts = Vec::with_capacity(effects.appended.len());
+    let mut bytes = 0;
+    for batch in &effects.appended {
+        let part = find(board, batch);
+        if let Some(part) = &part {
+            let end = batch.base + u64::from(batch.count);
+            tails.bytes += part.append(batch.base, end, batch.bytes.clone(), &mut woken);
+            if !part.memory {
+                tails.order.push_back(part.clone());
+            }
+        }
+        bytes += batch.bytes.len();
+        if batch.part.topic != TopicId::JOBS {
+            board.counters().messages_in.fetch_add(u64::from(batch.count), Ordering::Relaxed);
+        }
+        parts.push(part);
+    }
+    board.counters().bytes_in.fetch_add(bytes as u64, Ordering::Relaxed);
+    for (id, start) in &effects.trimmed {
+        if let Some(part) = board.part(*id) {
+            tails.bytes -= part.trim(*start).min(tails.bytes);
+        }
+    }
+    for id in &effects.deleted {
+        if let Some(topic) = board.directory().remove(*id) {
+            for part in &topic.parts {
+                part.close();
+                tails.bytes -= part.trim(u64::MAX).min(tails.bytes);
+            }
+        }
+    }
+    board.wake(woken);
+    for group in &effects.ready {
+        board.group_ready(*group);
+    }
+    for job in &effects.jobs {
+        board.job_changed(*job);
+    }
+    for group in &effects.dying {
+        board.group_dying(*group);
+    }
+    if let Some(store) = store {
+        if !effects.appended.is_empty() || !effects.trimmed.is_empty() || !effects.deleted.is_empty() {
+            board.storage_add(bytes);
+            let _ = store.send(Store::Effects(effects, parts, bytes));
+        }
+    }
+    while tails.bytes > tails.budget {
+        let Some(part) = tails.order.front() else { break };
+        match part.evict() {
+            Some(freed) => {
+                tails.bytes -= freed.min(tails.bytes);
+                tails.order.pop_front();
+            }
+            None => break,
+        }
+    }
+}
+
+fn find(board: &Board, batch: &Appended) -> Option<Arc<Part>> {
+    board.part(batch.part)
+}
+
+/// Makes a topic known to connections, keeping the partitions that are known already.
+pub(crate) fn declare(board: &Arc<Board>, view: &TopicView) {
+    let Ok(address) = Address::parse(&view.name) else { return };
+    let known = board.directory().by_id(view.id);
+    let name: Arc<str> = known.as_ref().map_or_else(|| view.name.as_str().into(), |t| t.name.clone());
+    let parts = view
+        .parts
+        .iter()
+        .enumerate()
+        .map(|(n, part)| {
+            known.as_ref().and_then(|t| t.parts.get(n)).cloned().unwrap_or_else(|| {
+                let id = PartId { topic: view.id, partition: n as u32 };
+                // At start everything is in the store; a new partition is empty.
+                let signer = board.signer().clone();
+                Arc::new(Part::new(id, name.clone(), address.clone(), view.policy.memory || !board.durable(), signer, part.start, part.end))
+            })
+        })
+        .collect();
+    board.directory().put(Arc::new(Topic::new(view.id, name, address, view.policy.clone(), parts)));
+}
+
+/// Copies durable batches into segments and hands checkpoints on. A full disk is waited out; anything else is the end.
+pub(crate) fn store_thread(
+    items: Receiver<Store>,
+    store: Arc<sb_log::local::Store>,
+    checkpoints: Sender<CheckpointJob>,
+    board: Arc<Board>,
+) {
+    while let Ok(item) = items.recv() {
+        match item {
+            Store::Checkpoint(job) => {
+                let _ = checkpoints.send(job);
+            }
+            Store::Effects(effects, parts, bytes) => {
+                while let Err(error) = Engine::put(&store, &effects) {
+                    if error.kind() != std::io::ErrorKind::StorageFull {
+                        board.fail(format!("segments cannot be written: {error}"));
+                        return;
+                    }
+                    board.set_disk_full(true);
+                    std::thread::sleep(Duration::from_millis(200));
+                }
+                board.set_disk_full(false);
+                for (batch, part) in effects.appended.iter().zip(&parts) {
+                    if let Some(part) = part {
+                        part.set_stored(batch.base + u64::from(batch.count));
+                    }
+                }
+                board.storage_sub(bytes);
+            }
+        }
+    }
+}
+
+/// Writes checkpoints beside the commits.
+pub(crate) fn checkpoint_thread(
+    jobs: Receiver<CheckpointJob>,
+    mut checkpoints: Checkpoints,
+    asks: Sender<Ask>,
+    board: Arc<Board>,
+) {
+    while let Ok(job) = jobs.recv() {
+        let outcome = loop {
+            match job.run(&mut checkpoints) {
+                Err(error) if error.kind() == std::io::ErrorKind::StorageFull => {
+                    board.set_disk_full(true);
+                    std::thread::sleep(Duration::from_millis(500));
+                }
+                other => break other.map_err(|e| e.to_string()),
+            }
+        };
+        let _ = asks.send(Ask::Checkpointed(outcome));
+    }
+}
+
+/// What callers get when the loop is gone.
+pub(crate) fn stopped_error() -> Error {
+    Error::new(Kind::Unavailable, "SB0603", "the server is stopping").fix("Try again in a moment").retry_after(1_000)
+}
+
+impl Clock {
+    /// Now, on both clocks.
+    pub(crate) fn now(&self) -> sb_core::ops::Now {
+        let wall = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        sb_core::ops::Now { wall_ms: wall.as_millis() as i64, mono_ms: self.start.elapsed().as_millis() as u64 }
+    }
+}

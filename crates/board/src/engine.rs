@@ -1,0 +1,247 @@
+//! The core on its log, one step at a time and without a thread: what the commit loop does between two waits. The simulator drives exactly
+//! this code.
+
+use sb_core::model::{Error, Kind, Result};
+use sb_core::ops::{Answer, Commit, Effects, Frame, Now, Op, Settle};
+use sb_core::{Checkpoint, Core};
+use sb_log::local::{Journal, Local, Options, Room, Store};
+use sb_log::vfs::Vfs;
+use sb_log::{Lsn, PartId};
+use std::path::Path;
+use std::sync::Arc;
+
+pub use sb_log::local::Checkpoints;
+
+/// A frame is closed when it has so many bytes.
+pub const FRAME_TARGET: usize = 1 << 20;
+
+/// The core, its journal, and the frame that is being built.
+pub struct Engine {
+    /// The rules and their state. It may be ahead of what is durable by the frame that is being built.
+    pub core: Core,
+    disk: Option<Disk>,
+    frame: Frame,
+}
+
+struct Disk {
+    journal: Journal,
+    store: Arc<Store>,
+    lsn: Lsn,
+    failed: bool,
+}
+
+/// A checkpoint on its way to disk.
+pub struct CheckpointJob {
+    state: Checkpoint,
+    applied: Lsn,
+}
+
+/// What was found at start.
+#[derive(Clone, Debug, Default)]
+pub struct Recovery {
+    /// Frames replayed.
+    pub frames: u64,
+    /// What was cut off at the end, if anything, in words.
+    pub dropped_tail: Option<String>,
+}
+
+/// The log's name of a partition.
+pub fn log_part(part: sb_core::model::PartId) -> PartId {
+    PartId { topic: part.topic.0, partition: part.partition }
+}
+
+impl Engine {
+    /// An engine that keeps nothing on disk.
+    pub fn in_memory(now: Now) -> Engine {
+        let mut engine = Engine { core: Core::new(), disk: None, frame: Frame::default() };
+        engine.core.boot(now, &mut engine.frame);
+        engine.frame = Frame::default();
+        engine
+    }
+
+    /// Recovers a data directory: state of the last checkpoint, then every frame behind it.
+    pub fn open(
+        vfs: Arc<dyn Vfs>,
+        dir: &Path,
+        options: Options,
+        now: Now,
+    ) -> std::result::Result<(Engine, Arc<Store>, Checkpoints, Recovery), String> {
+        let local = Local::open(vfs, dir, options).map_err(|e| e.to_string())?;
+        let Local { journal, store, checkpoints, recovered } = local;
+        let mut core = Core::restore(recovered.state)?;
+        let mut recovery = Recovery { frames: 0, dropped_tail: recovered.dropped_tail.map(|d| format!("{d:?}")) };
+        let mut lsn = recovered.applied;
+        journal
+            .replay(recovered.applied + 1, &mut |at, frame| {
+                let effects = core.apply(frame, now)?;
+                put_all(&store, &effects).map_err(|e| format!("cannot write segments: {e}"))?;
+                lsn = at;
+                recovery.frames += 1;
+                Ok(())
+            })
+            .map_err(|e| e.to_string())?;
+        let mut engine = Engine {
+            core,
+            disk: Some(Disk { journal, store: store.clone(), lsn, failed: false }),
+            frame: Frame::default(),
+        };
+        engine.core.boot(now, &mut engine.frame);
+        engine.flush().map_err(|e| e.to_string())?;
+        Ok((engine, store, checkpoints, recovery))
+    }
+
+    /// Whether messages are kept on disk.
+    pub fn durable(&self) -> bool {
+        self.disk.is_some()
+    }
+
+    /// The last LSN that is durable.
+    pub fn lsn(&self) -> Lsn {
+        self.disk.as_ref().map_or(0, |d| d.lsn)
+    }
+
+    /// Bytes of the frame that is being built.
+    pub fn pending(&self) -> usize {
+        self.frame.bytes.len()
+    }
+
+    /// Bytes journalled since the last checkpoint.
+    pub fn journal_bytes(&self) -> u64 {
+        self.disk.as_ref().map_or(0, |d| d.journal.bytes_since_checkpoint())
+    }
+
+    /// Checks a commit and applies it to the pending state. The answer must not leave before the next [`Engine::flush`].
+    pub fn commit(&mut self, now: Now, commit: Commit) -> Result<Answer> {
+        if let Some(disk) = &self.disk {
+            if disk.failed {
+                return Err(storage_failed());
+            }
+            match disk.journal.room() {
+                Room::Plenty => {}
+                Room::Low if frees(&commit) => {}
+                Room::Low | Room::None => return Err(disk_full()),
+            }
+        }
+        self.core.commit(now, commit, &mut self.frame)
+    }
+
+    /// Does what is due; true when there is more to do.
+    pub fn tick(&mut self, now: Now) -> bool {
+        self.core.tick(now, 1_000, &mut self.frame)
+    }
+
+    /// Makes the frame durable and gives what follows from it. An error means that this engine can go on no more.
+    pub fn flush(&mut self) -> Result<Effects> {
+        let effects = std::mem::take(&mut self.frame.effects);
+        if let Some(disk) = &mut self.disk
+            && !self.frame.bytes.is_empty()
+        {
+            if disk.failed {
+                return Err(storage_failed());
+            }
+            match disk.journal.append(disk.lsn, &self.frame.bytes) {
+                Ok(lsn) => disk.lsn = lsn,
+                Err(error) => {
+                    // The pending state is ahead of the log and cannot be taken back: stop, and recover from the log.
+                    disk.failed = true;
+                    return Err(Error::new(Kind::Unavailable, "SB0701", format!("the journal cannot be written: {error:?}"))
+                        .fix("See the log, check the disk, start again"));
+                }
+            }
+        }
+        self.frame.bytes.clear();
+        if self.frame.bytes.capacity() > 4 * FRAME_TARGET {
+            self.frame.bytes = Vec::new();
+        }
+        Ok(effects)
+    }
+
+    /// Copies durable batches into the segments. Idempotent; in production the storage thread does it, lazily.
+    pub fn put(store: &Store, effects: &Effects) -> std::io::Result<()> {
+        put_all(store, effects)
+    }
+
+    /// Takes the state for a checkpoint, between two frames. Everything that was flushed must reach the store before it is written.
+    pub fn begin_checkpoint(&mut self) -> Option<CheckpointJob> {
+        let disk = self.disk.as_ref()?;
+        Some(CheckpointJob { applied: disk.lsn, state: self.core.checkpoint() })
+    }
+
+    /// Lets the journal use the space again that a written checkpoint has freed.
+    pub fn end_checkpoint(&mut self, applied: Lsn) {
+        if let Some(disk) = &mut self.disk {
+            disk.journal.recycle(applied);
+        }
+    }
+
+    /// Proves the last frame durable; when idle and at the end.
+    pub fn seal(&mut self) {
+        if let Some(disk) = &mut self.disk
+            && !disk.failed
+            && let Err(error) = disk.journal.seal()
+        {
+            tracing::error!(?error, "the journal cannot be sealed");
+        }
+    }
+
+    /// The store, when there is one.
+    pub fn store(&self) -> Option<&Arc<Store>> {
+        self.disk.as_ref().map(|d| &d.store)
+    }
+}
+
+impl CheckpointJob {
+    /// Writes it; blocking. Gives the LSN for [`Engine::end_checkpoint`].
+    pub fn run(&self, checkpoints: &mut Checkpoints) -> std::io::Result<Lsn> {
+        checkpoints.write(self.applied, self.state.puts(), self.state.deletes())?;
+        Ok(self.applied)
+    }
+}
+
+fn put_all(store: &Store, effects: &Effects) -> std::io::Result<()> {
+    for batch in effects.appended.iter().filter(|b| !b.memory) {
+        let last = batch.base + u64::from(batch.count).saturating_sub(1);
+        store.put(log_part(batch.part), batch.base, last, batch.max_time_ms, &batch.bytes)?;
+    }
+    for (part, start) in &effects.trimmed {
+        store.trim(log_part(*part), *start);
+    }
+    for topic in &effects.deleted {
+        store.drop_topic(topic.0);
+    }
+    Ok(())
+}
+
+/// Whether a commit frees more than it takes: what may still be done on a full disk.
+fn frees(commit: &Commit) -> bool {
+    commit.ops.iter().all(|op| match op {
+        Op::Settle { settles } => !settles.iter().any(|(_, s)| *s == Settle::Dead),
+        Op::Lease { .. }
+        | Op::DeleteTopic { .. }
+        | Op::DeleteGroup { .. }
+        | Op::DeleteMethod { .. }
+        | Op::Seek { .. }
+        | Op::CommitCursor { .. }
+        | Op::Cancel { .. } => true,
+        Op::DeclareTopic { .. } => true,
+        Op::Append { .. }
+        | Op::DeclareGroup { .. }
+        | Op::DeadLetter { .. }
+        | Op::DeclareMethod { .. }
+        | Op::Submit { .. }
+        | Op::Report { .. }
+        | Op::Complete { .. }
+        | Op::Fail { .. } => false,
+    })
+}
+
+fn disk_full() -> Error {
+    Error::new(Kind::DiskFull, "SB0602", "the disk is full: nothing new is taken until there is room")
+        .fix("Free space, delete topics or shorten their retention; reading and acknowledging go on")
+        .retry_after(5_000)
+}
+
+fn storage_failed() -> Error {
+    Error::new(Kind::Unavailable, "SB0701", "the storage has failed and the server is stopping")
+        .fix("See the log, check the disk, start again")
+}
