@@ -7,7 +7,7 @@
 //!
 //! Nothing in this crate starts a thread or looks at a clock: callers drive it, one step at a time.
 
-// pub mod check;
+pub mod check;
 pub mod local;
 pub mod vfs;
 

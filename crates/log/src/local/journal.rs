@@ -203,11 +203,12 @@ pub(crate) fn sequence(name: &str) -> Option<u64> {
     (digits.len() >= 8 && digits.bytes().all(|b| b.is_ascii_digit())).then(|| digits.parse().ok())?
 }
 
-/// The journal files in a directory, in order, headers read; only those that hold something after `applied`.
+/// The journal files in a directory, in order, headers read; only those that hold
+/// something after `applied`, or all of them.
 pub(crate) fn files(
     vfs: &dyn Vfs,
     dir: &Path,
-    applied: Lsn,
+    applied: Option<Lsn>,
 ) -> Result<(Vec<Opened>, Vec<PathBuf>), OpenError> {
     let mut numbers: Vec<u64> = vfs.list(dir)?.iter().filter_map(|name| sequence(name)).collect();
     numbers.sort_unstable();
@@ -217,14 +218,14 @@ pub(crate) fn files(
     // finished with, also if a crash left only some of them.
     for number in numbers.into_iter().rev() {
         let path = dir.join(format!("{number:08}.jnl"));
-        if opened.last().is_some_and(|o| o.head.first <= applied + 1) {
+        if applied.is_some_and(|a| opened.last().is_some_and(|o| o.head.first <= a + 1)) {
             old.push(path);
             continue;
         }
         opened.push(scan::open(vfs, &path, number)?);
     }
     opened.reverse();
-    if let Some(oldest) = opened.first()
+    if let (Some(oldest), Some(applied)) = (opened.first(), applied)
         && oldest.head.first > applied + 1
     {
         return Err(OpenError::Corrupt {
@@ -248,7 +249,7 @@ impl Journal {
         options: &Options,
         applied: Option<Lsn>,
     ) -> Result<Found, OpenError> {
-        let (opened, old) = files(&*vfs, dir, applied.unwrap_or(0))?;
+        let (opened, old) = files(&*vfs, dir, Some(applied.unwrap_or(0)))?;
         let spares = spares(&vfs, dir, options, &opened, &old)?;
         let Some(newest) = opened.last() else {
             if applied.is_some() {

@@ -19,7 +19,7 @@ pub(crate) mod journal;
 pub(crate) mod scan;
 pub(crate) mod segment;
 pub(crate) mod state;
-mod store;
+pub(crate) mod store;
 
 pub use checkpoint::Checkpoints;
 pub use journal::{AppendError, Journal, Room, Spares};
@@ -264,7 +264,7 @@ impl Local {
         if !exists {
             // The journal comes first and the checkpoint second: a journal with frames and no checkpoint is
             // one whose checkpoint was lost.
-            let (files, _) = journal::files(&*vfs, &journal_dir, 0)?;
+            let (files, _) = journal::files(&*vfs, &journal_dir, None)?;
             let fresh = files.iter().all(|o| o.head.first == 1);
             drop(files);
             let found = Journal::open(vfs.clone(), &journal_dir, &options, None)?;

@@ -176,8 +176,14 @@ pub struct Damage {
     pub part: PartId,
     /// The offset from which on it cannot be read.
     pub offset: u64,
-    /// Where and what.
-    pub what: String,
+    /// The file.
+    pub file: PathBuf,
+    /// First damaged byte, as far as is known.
+    pub from: u64,
+    /// First byte that may be intact again.
+    pub to: u64,
+    /// What is wrong.
+    pub why: String,
 }
 
 /// What one step of scrubbing did.
@@ -185,6 +191,8 @@ pub struct Damage {
 pub struct Scrubbed {
     /// Bytes read and verified.
     pub bytes: u64,
+    /// Batches read and verified.
+    pub batches: u64,
     /// What was found.
     pub damage: Vec<Damage>,
     /// The end was reached; the next step begins again.
@@ -506,6 +514,11 @@ impl Store {
                 self.flush_index(part, before);
                 (before.index, before.times, before.loaded) = (Vec::new(), Vec::new(), false);
             }
+            if segments.is_empty() {
+                // The first one, or the first after everything was trimmed.
+                self.vfs.create_dir(&segment::dir(&self.dir, part))?;
+                lock(&self.dirty).dirs.insert(self.dir.clone());
+            }
             let id = FileId::Log(part, header.base_offset);
             let file = self.create(id)?;
             self.cache(id, &file);
@@ -527,8 +540,6 @@ impl Store {
     /// Gives a partition files of its own. Its heap entries stay until the next checkpoint knows.
     fn graduate(&self, part: PartId, p: &mut Part) -> io::Result<()> {
         let Body::Small(locs) = &p.body else { return Ok(()) };
-        self.vfs.create_dir(&segment::dir(&self.dir, part))?;
-        lock(&self.dirty).dirs.insert(self.dir.clone());
         let mut segments = Vec::new();
         let mut bytes = 0;
         for loc in locs {
@@ -602,7 +613,7 @@ impl Store {
 
     /// Writes index entries that are not in the files yet. They are caches, so a failure only costs time.
     fn flush_index(&self, part: PartId, s: &mut Segment) {
-        if s.flushed >= s.index.len() && s.flushed > 0 {
+        if s.flushed >= s.index.len() {
             return;
         }
         let write = |kind: &str, at: u64, bytes: Vec<u8>| {
@@ -865,14 +876,19 @@ impl Store {
             shard.range(first..=PartId { topic, partition: u32::MAX }).map(|(id, _)| *id).collect();
         for id in gone {
             let Some(p) = shard.remove(&id) else { continue };
-            if let Body::Small(locs) = &p.body {
-                self.release(locs);
-            }
+            // Marked before its heap entries are let go, so that no checkpoint removes a heap file that the
+            // one before still needs.
             let mut dirty = lock(&self.dirty);
             dirty.parts.insert(id);
-            if let Body::Big(segments) = p.body {
-                for s in *segments {
-                    doom(&mut dirty, FileId::Log(id, s.meta.base));
+            match p.body {
+                Body::Small(locs) => {
+                    drop(dirty);
+                    self.release(&locs);
+                }
+                Body::Big(segments) => {
+                    for s in *segments {
+                        doom(&mut dirty, FileId::Log(id, s.meta.base));
+                    }
                 }
             }
         }
@@ -926,12 +942,22 @@ impl Store {
                     Ok(batches) => {
                         for b in &batches {
                             out.bytes += b.len() as u64;
+                            out.batches += 1;
                             at = batch::header(b).map_or(u64::MAX, |h| h.end());
                         }
                     }
                     Err(e) => {
-                        out.damage.push(Damage { part, offset: at, what: e.to_string() });
-                        break;
+                        let (offset, file, from, to, why) = match e {
+                            ReadError::Corrupt { offset, file, from, to, why, .. } => {
+                                (offset, file, from, to, why)
+                            }
+                            ReadError::Io(e) => (at, self.dir.clone(), 0, 0, e.to_string()),
+                        };
+                        out.damage.push(Damage { part, offset, file, from, to, why });
+                        match self.behind(part, at) {
+                            Some(next) => at = next,
+                            None => break,
+                        }
                     }
                 }
             }
@@ -939,6 +965,16 @@ impl Store {
         *cursor = None;
         out.done = true;
         out
+    }
+
+    /// Where a partition may be readable again behind damage at `at`: the next heap entry or segment.
+    fn behind(&self, part: PartId, at: u64) -> Option<u64> {
+        match &self.read_shard(part).get(&part)?.body {
+            Body::Small(locs) => Some(locs.get(locs.partition_point(|l| l.end() <= at))?.end()),
+            Body::Big(segments) => {
+                Some(segments.get(segments.partition_point(|s| s.meta.end <= at))?.meta.end)
+            }
+        }
     }
 
     /// Compares finished segments with the hashes of their files, which also cover what no checksum does.
@@ -949,21 +985,15 @@ impl Store {
         };
         for meta in metas.iter().filter(|m| m.hash != 0) {
             out.bytes += meta.len;
-            match self.hash(part, meta) {
-                Ok(hash) if hash == meta.hash => {}
-                Err(e) if e.kind() == io::ErrorKind::NotFound => {}
-                other => out.damage.push(Damage {
-                    part,
-                    offset: meta.base,
-                    what: match other {
-                        Ok(_) => format!(
-                            "{} is not the file that was finished",
-                            self.path(FileId::Log(part, meta.base)).display()
-                        ),
-                        Err(e) => e.to_string(),
-                    },
-                }),
-            }
+            let why = match self.hash(part, meta) {
+                Ok(hash) if hash == meta.hash => continue,
+                // Trimmed meanwhile.
+                Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
+                Ok(_) => "it is not the file that was finished".to_string(),
+                Err(e) => e.to_string(),
+            };
+            let file = self.path(FileId::Log(part, meta.base));
+            out.damage.push(Damage { part, offset: meta.base, file, from: 0, to: meta.len, why });
         }
     }
 

@@ -9,7 +9,7 @@ mod overlay;
 mod sim;
 
 pub use disk::Disk;
-pub use overlay::Overlay;
+pub use overlay::{Overlay, ReadOnly};
 pub use sim::{Counts, Faults, Sim};
 
 use std::io;

@@ -1,8 +1,9 @@
-//! One file seen through a layer that keeps every write in memory.
+//! Files seen through a layer that keeps every write in memory.
 
-use super::{File, read_some};
+use super::{File, Vfs, read_some};
 use std::collections::HashMap;
 use std::io;
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 const PAGE: u64 = 4096;
@@ -85,5 +86,44 @@ impl File for Overlay {
     }
     fn size(&self) -> io::Result<u64> {
         Ok(self.state.lock().unwrap_or_else(PoisonError::into_inner).len)
+    }
+}
+
+/// A file system that nothing changes: files open as [`Overlay`]s, removals and renames do nothing.
+pub struct ReadOnly(pub Arc<dyn Vfs>);
+
+impl Vfs for ReadOnly {
+    fn open(&self, path: &Path) -> io::Result<Arc<dyn File>> {
+        Ok(Arc::new(Overlay::new(self.0.open(path)?)?))
+    }
+    fn create(&self, _path: &Path) -> io::Result<Arc<dyn File>> {
+        Err(io::ErrorKind::ReadOnlyFilesystem.into())
+    }
+    fn rename(&self, _from: &Path, _to: &Path) -> io::Result<()> {
+        Ok(())
+    }
+    fn remove(&self, _path: &Path) -> io::Result<()> {
+        Ok(())
+    }
+    fn create_dir(&self, _path: &Path) -> io::Result<()> {
+        Ok(())
+    }
+    fn remove_dir(&self, _path: &Path) -> io::Result<()> {
+        Ok(())
+    }
+    fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
+        self.0.list(dir)
+    }
+    fn sync_dir(&self, _dir: &Path) -> io::Result<()> {
+        Ok(())
+    }
+    fn free_space(&self, dir: &Path) -> io::Result<u64> {
+        self.0.free_space(dir)
+    }
+    fn lock(&self, path: &Path) -> io::Result<Box<dyn Send + Sync>> {
+        self.0.lock(path)
+    }
+    fn random(&self) -> io::Result<[u8; 16]> {
+        self.0.random()
     }
 }
