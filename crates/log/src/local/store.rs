@@ -1,0 +1,1224 @@
+//! Batches, by partition and offset: what readers read.
+//!
+//! Writing goes to the page cache only. The journal is the promise; a checkpoint syncs what is here and says
+//! how far it goes, and whatever is lost after that is written again from the journal. So batches may only be
+//! put here once their frame is durable.
+//!
+//! Locks are taken in the order shard, heaps, dirty, files, and never held while something is synced.
+
+use super::heap::{self, ENTRY, Entry, HeapMeta, Loc};
+use super::segment::{self, SegMeta, Segment, Walk};
+use super::state::Changes;
+use super::{OpenError, Options, PartId, ReadError};
+use crate::vfs::{File, Vfs, read_full, read_some, write_full};
+use bytes::Bytes;
+use sb_core::batch::{self, Header};
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+const SHARDS: usize = 64;
+
+/// A file of the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum FileId {
+    Heap(u32),
+    Log(PartId, u64),
+    Index(PartId, u64),
+}
+
+struct Part {
+    start: u64,
+    end: u64,
+    bytes: u64,
+    body: Body,
+}
+
+enum Body {
+    Small(Vec<Loc>),
+    Big(Box<Vec<Segment>>),
+}
+
+/// What a checkpoint says about a partition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct PartMeta {
+    pub(crate) start: u64,
+    pub(crate) end: u64,
+    pub(crate) body: MetaBody,
+}
+
+/// Where its batches are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum MetaBody {
+    Small(Vec<Loc>),
+    Big(Vec<SegMeta>),
+}
+
+impl PartMeta {
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        out.push(1);
+        out.push(matches!(self.body, MetaBody::Big(_)) as u8);
+        out.extend_from_slice(&self.start.to_le_bytes());
+        out.extend_from_slice(&self.end.to_le_bytes());
+        match &self.body {
+            MetaBody::Small(locs) => {
+                for l in locs {
+                    for n in [l.heap, l.pos, l.len, l.count] {
+                        out.extend_from_slice(&n.to_le_bytes());
+                    }
+                    out.extend_from_slice(&l.base.to_le_bytes());
+                }
+            }
+            MetaBody::Big(segments) => {
+                for s in segments {
+                    for n in [s.base, s.end, s.len, s.max_time as u64] {
+                        out.extend_from_slice(&n.to_le_bytes());
+                    }
+                    out.extend_from_slice(&s.hash.to_le_bytes());
+                }
+            }
+        }
+        out
+    }
+
+    /// The inverse; `None` if the bytes or the ranges in them make no sense.
+    pub(crate) fn decode(bytes: &[u8]) -> Option<PartMeta> {
+        use super::frame::{u32_at, u64_at, u128_at};
+        let (&[version, big], rest) = bytes.split_first_chunk::<2>()?;
+        let (start, end) = (u64_at(rest, 0)?, u64_at(rest, 8)?);
+        let rows = rest.get(16..)?;
+        let mut next = None;
+        let mut follows = |from: u64, to: u64| {
+            let good = from < to && to <= end && next.is_none_or(|n| n == from);
+            next = Some(to);
+            good.then_some(())
+        };
+        let body = match (version, big) {
+            (1, 0) => {
+                let (rows, []) = rows.as_chunks::<24>() else { return None };
+                let mut locs = Vec::with_capacity(rows.len());
+                for r in rows {
+                    let loc = Loc {
+                        heap: u32_at(r, 0)?,
+                        pos: u32_at(r, 4)?,
+                        len: u32_at(r, 8)?,
+                        count: u32_at(r, 12)?,
+                        base: u64_at(r, 16)?,
+                    };
+                    follows(loc.base, loc.end())?;
+                    locs.push(loc);
+                }
+                MetaBody::Small(locs)
+            }
+            (1, 1) => {
+                let (rows, []) = rows.as_chunks::<48>() else { return None };
+                let mut segments = Vec::with_capacity(rows.len());
+                for r in rows {
+                    let s = SegMeta {
+                        base: u64_at(r, 0)?,
+                        end: u64_at(r, 8)?,
+                        len: u64_at(r, 16)?,
+                        max_time: u64_at(r, 24)? as i64,
+                        hash: u128_at(r, 32)?,
+                    };
+                    follows(s.base, s.end)?;
+                    if s.len > u64::from(u32::MAX) {
+                        return None;
+                    }
+                    segments.push(s);
+                }
+                MetaBody::Big(segments)
+            }
+            _ => return None,
+        };
+        (start <= end && next.unwrap_or(end) == end).then_some(PartMeta { start, end, body })
+    }
+}
+
+struct Heap {
+    end: u64,
+    live: u64,
+    /// An entry in it is damaged, so it cannot be moved.
+    stuck: bool,
+}
+
+#[derive(Default)]
+struct Heaps {
+    files: BTreeMap<u32, Heap>,
+    /// The one that is written; its file is kept open.
+    current: Option<(u32, Arc<dyn File>)>,
+    next: u32,
+}
+
+/// What changed since the last checkpoint.
+#[derive(Default)]
+pub(crate) struct Dirty {
+    parts: BTreeSet<PartId>,
+    heaps: BTreeSet<u32>,
+    files: BTreeMap<FileId, Arc<dyn File>>,
+    dirs: BTreeSet<PathBuf>,
+    /// Files that nothing refers to once the checkpoint is made.
+    doomed: BTreeSet<FileId>,
+}
+
+/// What a checkpoint has to sync, to write, and to remove afterwards.
+pub(crate) struct Snapshot {
+    pub(crate) changes: Changes,
+    dirty: Dirty,
+}
+
+/// Damage found by [`Store::scrub`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Damage {
+    /// The partition.
+    pub part: PartId,
+    /// The offset from which on it cannot be read.
+    pub offset: u64,
+    /// The file.
+    pub file: PathBuf,
+    /// First damaged byte, as far as is known.
+    pub from: u64,
+    /// First byte that may be intact again.
+    pub to: u64,
+    /// What is wrong.
+    pub why: String,
+}
+
+/// What one step of scrubbing did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Scrubbed {
+    /// Bytes read and verified.
+    pub bytes: u64,
+    /// Batches read and verified.
+    pub batches: u64,
+    /// What was found.
+    pub damage: Vec<Damage>,
+    /// The end was reached; the next step begins again.
+    pub done: bool,
+}
+
+struct Cached {
+    map: BTreeMap<FileId, (Arc<dyn File>, u64)>,
+    tick: u64,
+}
+
+/// The batches of all partitions.
+pub struct Store {
+    vfs: Arc<dyn Vfs>,
+    dir: PathBuf,
+    options: Options,
+    shards: Vec<RwLock<BTreeMap<PartId, Part>>>,
+    heaps: Mutex<Heaps>,
+    dirty: Mutex<Dirty>,
+    files: Mutex<Cached>,
+    scrub: Mutex<Option<(PartId, u64)>>,
+}
+
+/// What to read, decided under the lock and done without it.
+enum Plan {
+    Heap(Vec<Loc>),
+    Log { meta: SegMeta, near: Option<(u64, u64)> },
+}
+
+fn invalid(why: String) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, why)
+}
+
+fn lock<T>(m: &Mutex<T>) -> MutexGuard<'_, T> {
+    m.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Store {
+    /// Takes the files as the checkpoint describes them: longer ones are cut, unknown ones removed, shorter
+    /// or missing ones are damage.
+    pub(crate) fn open(
+        vfs: Arc<dyn Vfs>,
+        dir: &std::path::Path,
+        options: &Options,
+        parts: BTreeMap<PartId, PartMeta>,
+        heaps: BTreeMap<u32, HeapMeta>,
+    ) -> Result<Store, OpenError> {
+        let store = Store {
+            vfs,
+            dir: dir.to_path_buf(),
+            options: options.clone(),
+            shards: (0..SHARDS).map(|_| RwLock::default()).collect(),
+            heaps: Mutex::default(),
+            dirty: Mutex::default(),
+            files: Mutex::new(Cached { map: BTreeMap::new(), tick: 0 }),
+            scrub: Mutex::new(None),
+        };
+        store.clean(&parts, &heaps)?;
+        {
+            let mut h = lock(&store.heaps);
+            for (number, meta) in heaps {
+                store.cut(FileId::Heap(number), meta.end)?;
+                h.files.insert(number, Heap { end: meta.end, live: 0, stuck: false });
+                h.next = h.next.max(number.saturating_add(1));
+            }
+            for (id, meta) in parts {
+                let part = match meta.body {
+                    MetaBody::Small(locs) => {
+                        let mut bytes = 0;
+                        for l in &locs {
+                            bytes += u64::from(l.len);
+                            match h.files.get_mut(&l.heap) {
+                                Some(heap) if u64::from(l.pos) + l.size() <= heap.end => {
+                                    heap.live += l.size()
+                                }
+                                _ => {
+                                    return Err(OpenError::Corrupt {
+                                        file: store.path(FileId::Heap(l.heap)),
+                                        from: u64::from(l.pos),
+                                        to: u64::from(l.pos) + l.size(),
+                                        why: format!("offset {} of {id:?} is missing", l.base),
+                                    });
+                                }
+                            }
+                        }
+                        Part { start: meta.start, end: meta.end, bytes, body: Body::Small(locs) }
+                    }
+                    MetaBody::Big(segments) => {
+                        for s in &segments {
+                            store.cut(FileId::Log(id, s.base), s.len)?;
+                        }
+                        let bytes = segments.iter().map(|s| s.len).sum();
+                        let segments = segments.into_iter().map(Segment::of).collect();
+                        Part { start: meta.start, end: meta.end, bytes, body: Body::Big(Box::new(segments)) }
+                    }
+                };
+                store.write_shard(id).insert(id, part);
+            }
+        }
+        Ok(store)
+    }
+
+    /// Removes files that the checkpoint does not know.
+    fn clean(
+        &self,
+        parts: &BTreeMap<PartId, PartMeta>,
+        heaps: &BTreeMap<u32, HeapMeta>,
+    ) -> Result<(), OpenError> {
+        for name in self.vfs.list(&self.dir)? {
+            if let Some(number) = heap::number(&name) {
+                if !heaps.contains_key(&number) {
+                    self.vfs.remove(&self.dir.join(&name))?;
+                }
+                continue;
+            }
+            let Some(id) = segment::part(&name) else { continue };
+            let known: &[SegMeta] = match parts.get(&id).map(|p| &p.body) {
+                Some(MetaBody::Big(segments)) => segments,
+                _ => &[],
+            };
+            let dir = segment::dir(&self.dir, id);
+            for file in self.vfs.list(&dir)? {
+                let base = file.split('.').next().and_then(|b| b.parse::<u64>().ok());
+                if !known.iter().any(|s| Some(s.base) == base) {
+                    self.vfs.remove(&dir.join(&file))?;
+                }
+            }
+            if known.is_empty() {
+                self.vfs.remove_dir(&dir)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn cut(&self, id: FileId, len: u64) -> Result<(), OpenError> {
+        let path = self.path(id);
+        let corrupt =
+            |from, why: &str| OpenError::Corrupt { file: path.clone(), from, to: len, why: why.into() };
+        let file = match self.vfs.open(&path) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Err(corrupt(0, "the file is missing")),
+            other => other?,
+        };
+        let size = file.size()?;
+        if size < len {
+            return Err(corrupt(size, "the file is shorter than the checkpoint says"));
+        }
+        if size > len {
+            file.set_len(len)?;
+        }
+        Ok(())
+    }
+
+    fn path(&self, id: FileId) -> PathBuf {
+        match id {
+            FileId::Heap(number) => self.dir.join(heap::name(number)),
+            FileId::Log(part, base) => segment::path(&self.dir, part, base, "log"),
+            FileId::Index(part, base) => segment::path(&self.dir, part, base, "index"),
+        }
+    }
+
+    fn slot(part: PartId) -> usize {
+        // By topic only, so that a whole topic can be dropped under one lock.
+        (part.topic.wrapping_mul(0x9e37_79b1) >> 16) as usize % SHARDS
+    }
+
+    fn read_shard(&self, part: PartId) -> RwLockReadGuard<'_, BTreeMap<PartId, Part>> {
+        self.shards[Store::slot(part)].read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write_shard(&self, part: PartId) -> RwLockWriteGuard<'_, BTreeMap<PartId, Part>> {
+        self.shards[Store::slot(part)].write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// An open file, from the cache if it is there.
+    fn file(&self, id: FileId) -> io::Result<Arc<dyn File>> {
+        {
+            let mut cached = lock(&self.files);
+            cached.tick += 1;
+            let tick = cached.tick;
+            if let Some((file, used)) = cached.map.get_mut(&id) {
+                *used = tick;
+                return Ok(file.clone());
+            }
+        }
+        let file = self.vfs.open(&self.path(id))?;
+        self.cache(id, &file);
+        Ok(file)
+    }
+
+    fn cache(&self, id: FileId, file: &Arc<dyn File>) {
+        let mut cached = lock(&self.files);
+        cached.tick += 1;
+        let tick = cached.tick;
+        cached.map.insert(id, (file.clone(), tick));
+        if cached.map.len() > self.options.open_files {
+            let oldest = cached.map.iter().min_by_key(|(_, (_, used))| *used).map(|(id, _)| *id);
+            if let Some(oldest) = oldest {
+                cached.map.remove(&oldest);
+            }
+        }
+    }
+
+    /// Adds a batch whose frame is durable. Offsets that are there already are not written again; a gap or an
+    /// overlap is refused. Nothing is synced.
+    pub fn put(
+        &self,
+        part: PartId,
+        base: u64,
+        last: u64,
+        max_timestamp_ms: i64,
+        bytes: &[u8],
+    ) -> io::Result<()> {
+        let header = batch::header(bytes).map_err(|e| invalid(e.to_string()))?;
+        if header.base_offset != base
+            || header.end() != last.saturating_add(1)
+            || header.size != bytes.len()
+            || header.max_time_ms != max_timestamp_ms
+        {
+            return Err(invalid(format!("the batch's header does not say what was said of offset {base}")));
+        }
+        let mut shard = self.write_shard(part);
+        let p = shard.entry(part).or_insert_with(|| Part {
+            start: base,
+            end: base,
+            bytes: 0,
+            body: Body::Small(Vec::new()),
+        });
+        if last < p.end {
+            return Ok(());
+        }
+        if base != p.end {
+            return Err(invalid(format!("offset {base} does not follow offset {} of {part:?}", p.end)));
+        }
+        if let Body::Small(locs) = &p.body
+            && (p.bytes + bytes.len() as u64 > self.options.heap_graduate
+                || locs.len() >= self.options.heap_batches)
+        {
+            self.graduate(part, p)?;
+        }
+        match &mut p.body {
+            Body::Small(locs) => {
+                let loc = self.put_heap(part, &header, bytes)?;
+                if locs.len() == locs.capacity() {
+                    // Most partitions have few batches: grow by less than a vector would.
+                    locs.reserve_exact((locs.len() / 2).max(1));
+                }
+                locs.push(loc);
+                lock(&self.dirty).parts.insert(part);
+            }
+            Body::Big(segments) => self.put_log(part, segments, &header, bytes)?,
+        }
+        p.end = header.end();
+        p.bytes += bytes.len() as u64;
+        Ok(())
+    }
+
+    fn put_heap(&self, part: PartId, header: &Header, bytes: &[u8]) -> io::Result<Loc> {
+        let mut heaps = lock(&self.heaps);
+        let heaps = &mut *heaps;
+        let full = heaps
+            .current
+            .as_ref()
+            .is_none_or(|(n, _)| heaps.files.get(n).is_none_or(|h| h.end >= self.options.heap_file));
+        if full {
+            let number = heaps.next;
+            let file = self.create(FileId::Heap(number))?;
+            heaps.files.insert(number, Heap { end: 0, live: 0, stuck: false });
+            heaps.next = number.checked_add(1).ok_or_else(|| io::Error::other("heap files are used up"))?;
+            heaps.current = Some((number, file.clone()));
+            self.cache(FileId::Heap(number), &file);
+            lock(&self.dirty).dirs.insert(self.dir.clone());
+        }
+        let Some((number, file)) = &heaps.current else { return Err(io::ErrorKind::NotFound.into()) };
+        let Some(heap) = heaps.files.get_mut(number) else { return Err(io::ErrorKind::NotFound.into()) };
+        let loc = Loc {
+            heap: *number,
+            pos: heap.end as u32,
+            len: bytes.len() as u32,
+            count: (header.end() - header.base_offset) as u32,
+            base: header.base_offset,
+        };
+        let entry = Entry { part, len: loc.len, base: loc.base, count: loc.count };
+        write_full(&**file, heap.end, &[entry.encode().as_slice(), bytes].concat())?;
+        heap.end += loc.size();
+        heap.live += loc.size();
+        let mut dirty = lock(&self.dirty);
+        dirty.heaps.insert(*number);
+        dirty.files.entry(FileId::Heap(*number)).or_insert_with(|| file.clone());
+        Ok(loc)
+    }
+
+    /// Creates a file; what an attempt before left under its name is emptied.
+    fn create(&self, id: FileId) -> io::Result<Arc<dyn File>> {
+        let path = self.path(id);
+        match self.vfs.create(&path) {
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
+                let file = self.vfs.open(&path)?;
+                file.set_len(0)?;
+                Ok(file)
+            }
+            other => other,
+        }
+    }
+
+    fn put_log(
+        &self,
+        part: PartId,
+        segments: &mut Vec<Segment>,
+        header: &Header,
+        bytes: &[u8],
+    ) -> io::Result<()> {
+        let full = segments.last().is_none_or(|s| {
+            (s.meta.len > 0 && s.meta.len + bytes.len() as u64 > self.options.segment_bytes)
+                || header.end() - s.meta.base > u64::from(u32::MAX)
+        });
+        if full {
+            if let Some(before) = segments.last_mut() {
+                self.load(part, before)?;
+                self.flush_index(part, before);
+                (before.index, before.times, before.loaded) = (Vec::new(), Vec::new(), false);
+            }
+            if segments.is_empty() {
+                // The first one, or the first after everything was trimmed.
+                self.vfs.create_dir(&segment::dir(&self.dir, part))?;
+                lock(&self.dirty).dirs.insert(self.dir.clone());
+            }
+            let id = FileId::Log(part, header.base_offset);
+            let file = self.create(id)?;
+            self.cache(id, &file);
+            segments.push(Segment::new(header.base_offset));
+            lock(&self.dirty).dirs.insert(segment::dir(&self.dir, part));
+        }
+        let Some(s) = segments.last_mut() else { return Err(io::ErrorKind::NotFound.into()) };
+        self.load(part, s)?;
+        let id = FileId::Log(part, s.meta.base);
+        let file = self.file(id)?;
+        write_full(&*file, s.meta.len, bytes)?;
+        s.added(header, self.options.index_interval);
+        let mut dirty = lock(&self.dirty);
+        dirty.parts.insert(part);
+        dirty.files.insert(id, file);
+        Ok(())
+    }
+
+    /// Gives a partition files of its own. Its heap entries stay until the next checkpoint knows.
+    fn graduate(&self, part: PartId, p: &mut Part) -> io::Result<()> {
+        let Body::Small(locs) = &p.body else { return Ok(()) };
+        let mut segments = Vec::new();
+        let mut bytes = 0;
+        for loc in locs {
+            let batch = match self.read_loc(part, loc) {
+                Ok(batch) => batch,
+                Err(ReadError::Io(e)) => return Err(e),
+                Err(e) => {
+                    // Damage stays where it is and is reported to whoever reads it.
+                    tracing::error!(error = %e, "a damaged partition stays in its heap file");
+                    return Ok(());
+                }
+            };
+            let header = batch::header(&batch).map_err(|e| invalid(e.to_string()))?;
+            self.put_log(part, &mut segments, &header, &batch)?;
+            bytes += batch.len() as u64;
+        }
+        self.release(locs);
+        p.bytes = bytes;
+        p.body = Body::Big(Box::new(segments));
+        Ok(())
+    }
+
+    /// Heap entries that nothing refers to any more.
+    fn release(&self, locs: &[Loc]) {
+        let mut heaps = lock(&self.heaps);
+        for loc in locs {
+            if let Some(heap) = heaps.files.get_mut(&loc.heap) {
+                heap.live = heap.live.saturating_sub(loc.size());
+            }
+        }
+    }
+
+    /// Reads a segment's indexes into memory, or makes them again from the batches.
+    fn load(&self, part: PartId, s: &mut Segment) -> io::Result<()> {
+        if s.loaded {
+            return Ok(());
+        }
+        let read = |kind: &str| self.vfs.open(&segment::path(&self.dir, part, s.meta.base, kind));
+        if let (Ok(index), Ok(times)) = (read("index"), read("timeindex")) {
+            s.index = segment::read_index(&*index, &s.meta)?;
+            s.times = segment::read_times(&*times, &s.meta)?;
+        }
+        let n = s.index.len().min(s.times.len());
+        s.index.truncate(n);
+        s.times.truncate(n);
+        let reach = s.index.last().map_or(0, |(_, pos)| u64::from(*pos));
+        if s.meta.len - reach > self.options.index_interval + (1 << 20) || (n == 0 && s.meta.len > 0) {
+            self.rebuild(part, s)?;
+        }
+        s.flushed = s.index.len();
+        s.loaded = true;
+        Ok(())
+    }
+
+    /// Makes a segment's indexes from its batches, as far as those can be read.
+    fn rebuild(&self, part: PartId, s: &mut Segment) -> io::Result<()> {
+        let file = self.file(FileId::Log(part, s.meta.base))?;
+        let meta = s.meta;
+        let mut fresh = Segment::new(meta.base);
+        let walked = segment::walk(&*file, &meta, meta.base, 0, &mut |_, header| {
+            fresh.added(header, self.options.index_interval);
+            true
+        });
+        if let Err(Walk::Io(e)) = walked {
+            return Err(e);
+        }
+        (s.index, s.times, s.flushed) = (fresh.index, fresh.times, 0);
+        self.flush_index(part, s);
+        Ok(())
+    }
+
+    /// Writes index entries that are not in the files yet. They are caches, so a failure only costs time.
+    fn flush_index(&self, part: PartId, s: &mut Segment) {
+        if s.flushed >= s.index.len() {
+            return;
+        }
+        let write = |kind: &str, at: u64, bytes: Vec<u8>| {
+            let path = segment::path(&self.dir, part, s.meta.base, kind);
+            let file = match self.vfs.open(&path) {
+                Err(e) if e.kind() == io::ErrorKind::NotFound => self.vfs.create(&path)?,
+                other => other?,
+            };
+            if file.size()? != at {
+                file.set_len(at)?;
+            }
+            write_full(&*file, at, &bytes)
+        };
+        let at = s.flushed;
+        let done = write("index", at as u64 * 8, segment::encode_index(&s.index[at..]))
+            .and_then(|()| write("timeindex", at as u64 * 12, segment::encode_times(&s.times[at..])));
+        match done {
+            Ok(()) => s.flushed = s.index.len(),
+            Err(e) => tracing::warn!(error = %e, "could not write a segment's index"),
+        }
+    }
+
+    /// Whole batches from the one that holds `from` on, until about `max_bytes`; at least one if there is
+    /// any. Each is verified every time.
+    pub fn read(&self, part: PartId, from: u64, max_bytes: usize) -> Result<Vec<Bytes>, ReadError> {
+        let mut tries = 0;
+        loop {
+            let (plan, from) = {
+                let shard = self.read_shard(part);
+                let Some(p) = shard.get(&part) else { return Ok(Vec::new()) };
+                let from = from.max(p.start);
+                if from >= p.end {
+                    return Ok(Vec::new());
+                }
+                (plan(p, from, max_bytes), from)
+            };
+            let read = match &plan {
+                None => return Ok(Vec::new()),
+                Some(Plan::Heap(locs)) => locs.iter().map(|l| self.read_loc(part, l)).collect(),
+                Some(Plan::Log { meta, near }) => self.read_log(part, meta, *near, from, max_bytes),
+            };
+            match read {
+                // It was trimmed or moved since the lock was let go.
+                Err(ReadError::Io(e)) if e.kind() == io::ErrorKind::NotFound && tries < 3 => tries += 1,
+                other => return other,
+            }
+        }
+    }
+
+    fn read_loc(&self, part: PartId, loc: &Loc) -> Result<Bytes, ReadError> {
+        let file = self.file(FileId::Heap(loc.heap))?;
+        let bad = |why: &str| ReadError::Corrupt {
+            part,
+            offset: loc.base,
+            file: self.path(FileId::Heap(loc.heap)),
+            from: u64::from(loc.pos),
+            to: u64::from(loc.pos) + loc.size(),
+            why: why.into(),
+        };
+        let mut bytes = vec![0; loc.size() as usize];
+        match read_full(&*file, u64::from(loc.pos), &mut bytes) {
+            Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => return Err(bad("the file is cut off")),
+            other => other?,
+        }
+        let expected = Entry { part, len: loc.len, base: loc.base, count: loc.count };
+        if Entry::decode(&bytes) != Some(expected) {
+            return Err(bad("the entry is not the one that was written here"));
+        }
+        let bytes = Bytes::from(bytes).slice(ENTRY..);
+        let header = batch::verify(&bytes).map_err(|e| bad(&e.to_string()))?;
+        if header.base_offset != loc.base || header.end() != loc.end() || header.size != bytes.len() {
+            return Err(bad("the batch's header is damaged"));
+        }
+        Ok(bytes)
+    }
+
+    fn read_log(
+        &self,
+        part: PartId,
+        meta: &SegMeta,
+        near: Option<(u64, u64)>,
+        from: u64,
+        max_bytes: usize,
+    ) -> Result<Vec<Bytes>, ReadError> {
+        let file = self.file(FileId::Log(part, meta.base))?;
+        let near = match near {
+            Some(near) => near,
+            None => match self.file(FileId::Index(part, meta.base)) {
+                Ok(index) => segment::search(&*index, meta, from)?,
+                Err(e) if e.kind() == io::ErrorKind::NotFound => (meta.base, 0),
+                Err(e) => return Err(e.into()),
+            },
+        };
+        let find = |near: (u64, u64)| {
+            let mut found = None;
+            segment::walk(&*file, meta, near.0, near.1, &mut |pos, header| {
+                found = Some((pos, header.base_offset));
+                header.end() <= from
+            })
+            .map(|()| found)
+        };
+        let found = match find(near) {
+            // The index may be what is wrong: ask the batches themselves, and make it again if they are fine.
+            Err(Walk::Bad { .. }) if near.1 > 0 => {
+                let found = find((meta.base, 0));
+                if found.is_ok() {
+                    let mut s = Segment::of(*meta);
+                    self.rebuild(part, &mut s)?;
+                }
+                found
+            }
+            other => other,
+        };
+        let bad = |pos: u64, offset: u64, to: u64, why: String| ReadError::Corrupt {
+            part,
+            offset,
+            file: self.path(FileId::Log(part, meta.base)),
+            from: pos,
+            to,
+            why,
+        };
+        let (pos, mut offset) = match found {
+            Ok(Some(found)) => found,
+            Ok(None) => return Ok(Vec::new()),
+            Err(Walk::Io(e)) => return Err(e.into()),
+            Err(Walk::Bad { pos, offset, why }) => return Err(bad(pos, offset, meta.len, why)),
+        };
+        // One read, and then as many whole batches as it holds; a longer first one is read by itself.
+        let left = (meta.len - pos) as usize;
+        let mut buf = vec![0; left.min(max_bytes.clamp(4096, 64 << 20))];
+        let n = read_some(&*file, pos, &mut buf)?;
+        buf.truncate(n);
+        if let Ok(first) = batch::header(&buf)
+            && segment::fits(&first, meta, offset, pos).is_ok()
+            && first.size > buf.len()
+        {
+            let have = buf.len();
+            buf.resize(first.size, 0);
+            let n = read_some(&*file, pos + have as u64, &mut buf[have..])?;
+            buf.truncate(have + n);
+        }
+        let whole = Bytes::from(buf);
+        let mut out = Vec::new();
+        let (mut at, mut size) = (0, 0);
+        while at < whole.len() {
+            let here = pos + at as u64;
+            let rest = &whole[at..];
+            let header = match batch::header(rest) {
+                Err(batch::BatchError::Short) if !out.is_empty() && here + (rest.len() as u64) < meta.len => {
+                    break;
+                }
+                Err(e) => return Err(bad(here, offset, meta.len, e.to_string())),
+                Ok(header) => header,
+            };
+            if let Err(why) = segment::fits(&header, meta, offset, here) {
+                if out.is_empty() {
+                    return Err(bad(here, offset, meta.len, why));
+                }
+                break;
+            }
+            if !out.is_empty() && (header.size > rest.len() || size + header.size > max_bytes) {
+                break;
+            }
+            match batch::verify(rest) {
+                Ok(_) => {}
+                // What was intact is delivered; the next read reports this one.
+                Err(_) if !out.is_empty() => break,
+                Err(e) => return Err(bad(here, offset, here + header.size as u64, e.to_string())),
+            }
+            out.push(whole.slice(at..at + header.size));
+            at += header.size;
+            size += header.size;
+            offset = header.end();
+        }
+        Ok(out)
+    }
+
+    /// The first offset of the first batch whose newest message is not older than `t_ms`.
+    pub fn offset_at_time(&self, part: PartId, t_ms: i64) -> Result<Option<u64>, ReadError> {
+        let (mut at, end) = {
+            let mut shard = self.write_shard(part);
+            let Some(p) = shard.get_mut(&part) else { return Ok(None) };
+            let start = match &mut p.body {
+                Body::Small(_) => p.start,
+                Body::Big(segments) => {
+                    let i = segments.iter().position(|s| s.meta.max_time >= t_ms);
+                    match i.and_then(|i| segments.get_mut(i)) {
+                        None => return Ok(None),
+                        Some(s) => {
+                            let loaded;
+                            let times = if s.loaded {
+                                &s.times
+                            } else {
+                                let file =
+                                    self.vfs.open(&segment::path(&self.dir, part, s.meta.base, "timeindex"));
+                                loaded = match file {
+                                    Ok(file) => segment::read_times(&*file, &s.meta)?,
+                                    Err(_) => Vec::new(),
+                                };
+                                &loaded
+                            };
+                            // Two entries early, so that no single wrong one can lead past the answer.
+                            let i = times.partition_point(|(t, _)| *t < t_ms).saturating_sub(3);
+                            s.meta.base + times.get(i).map_or(0, |(_, rel)| u64::from(*rel))
+                        }
+                    }
+                }
+            };
+            (start.max(p.start), p.end)
+        };
+        while at < end {
+            let batches = self.read(part, at, 256 << 10)?;
+            if batches.is_empty() {
+                break;
+            }
+            for b in batches {
+                let Ok(header) = batch::header(&b) else { continue };
+                if header.max_time_ms >= t_ms {
+                    return Ok(Some(header.base_offset.max(at)));
+                }
+                at = header.end();
+            }
+        }
+        Ok(None)
+    }
+
+    /// Everything before `start` is no longer wanted. Whole segments and heap files behind it are removed
+    /// after the next checkpoint.
+    pub fn trim(&self, part: PartId, start: u64) {
+        let mut shard = self.write_shard(part);
+        let Some(p) = shard.get_mut(&part) else { return };
+        let start = start.min(p.end);
+        if start <= p.start {
+            return;
+        }
+        p.start = start;
+        let mut dirty = lock(&self.dirty);
+        dirty.parts.insert(part);
+        match &mut p.body {
+            Body::Small(locs) => {
+                let gone: Vec<Loc> = locs.drain(..locs.partition_point(|l| l.end() <= start)).collect();
+                p.bytes -= gone.iter().map(|l| u64::from(l.len)).sum::<u64>();
+                drop(dirty);
+                self.release(&gone);
+            }
+            Body::Big(segments) => {
+                for s in segments.drain(..segments.partition_point(|s| s.meta.end <= start)) {
+                    p.bytes -= s.meta.len;
+                    doom(&mut dirty, FileId::Log(part, s.meta.base));
+                }
+            }
+        }
+    }
+
+    /// Forgets every partition of a topic.
+    pub fn drop_topic(&self, topic: u32) {
+        let first = PartId { topic, partition: 0 };
+        let mut shard = self.write_shard(first);
+        let gone: Vec<PartId> =
+            shard.range(first..=PartId { topic, partition: u32::MAX }).map(|(id, _)| *id).collect();
+        for id in gone {
+            let Some(p) = shard.remove(&id) else { continue };
+            // Marked before its heap entries are let go, so that no checkpoint removes a heap file that the
+            // one before still needs.
+            let mut dirty = lock(&self.dirty);
+            dirty.parts.insert(id);
+            match p.body {
+                Body::Small(locs) => {
+                    drop(dirty);
+                    self.release(&locs);
+                }
+                Body::Big(segments) => {
+                    for s in *segments {
+                        doom(&mut dirty, FileId::Log(id, s.meta.base));
+                    }
+                }
+            }
+        }
+    }
+
+    /// The first offset that may be read.
+    pub fn start(&self, part: PartId) -> u64 {
+        self.read_shard(part).get(&part).map_or(0, |p| p.start)
+    }
+
+    /// The offset after the last batch; 0 if there never was one.
+    pub fn end(&self, part: PartId) -> u64 {
+        self.read_shard(part).get(&part).map_or(0, |p| p.end)
+    }
+
+    /// Bytes of batches that are kept.
+    pub fn bytes(&self, part: PartId) -> u64 {
+        self.read_shard(part).get(&part).map_or(0, |p| p.bytes)
+    }
+
+    /// Every partition, in order.
+    pub fn parts(&self) -> Vec<PartId> {
+        let mut all: Vec<PartId> = Vec::new();
+        for shard in &self.shards {
+            all.extend(shard.read().unwrap_or_else(PoisonError::into_inner).keys());
+        }
+        all.sort_unstable();
+        all
+    }
+
+    /// Reads and verifies about `budget` bytes, going on where the last call stopped.
+    pub fn scrub(&self, budget: u64) -> Scrubbed {
+        let mut out = Scrubbed::default();
+        let mut cursor = lock(&self.scrub);
+        for part in self.parts() {
+            let mut at = match *cursor {
+                Some((p, _)) if part < p => continue,
+                Some((p, offset)) if part == p => offset,
+                _ => self.start(part),
+            };
+            if at <= self.start(part) {
+                self.scrub_hashes(part, &mut out);
+            }
+            loop {
+                if out.bytes >= budget {
+                    *cursor = Some((part, at));
+                    return out;
+                }
+                match self.read(part, at, 1 << 20) {
+                    Ok(batches) if batches.is_empty() => break,
+                    Ok(batches) => {
+                        for b in &batches {
+                            out.bytes += b.len() as u64;
+                            out.batches += 1;
+                            at = batch::header(b).map_or(u64::MAX, |h| h.end());
+                        }
+                    }
+                    Err(e) => {
+                        let (offset, file, from, to, why) = match e {
+                            ReadError::Corrupt { offset, file, from, to, why, .. } => {
+                                (offset, file, from, to, why)
+                            }
+                            ReadError::Io(e) => (at, self.dir.clone(), 0, 0, e.to_string()),
+                        };
+                        out.damage.push(Damage { part, offset, file, from, to, why });
+                        match self.behind(part, at) {
+                            Some(next) => at = next,
+                            None => break,
+                        }
+                    }
+                }
+            }
+        }
+        *cursor = None;
+        out.done = true;
+        out
+    }
+
+    /// Where a partition may be readable again behind damage at `at`: the next heap entry or segment.
+    fn behind(&self, part: PartId, at: u64) -> Option<u64> {
+        match &self.read_shard(part).get(&part)?.body {
+            Body::Small(locs) => Some(locs.get(locs.partition_point(|l| l.end() <= at))?.end()),
+            Body::Big(segments) => {
+                Some(segments.get(segments.partition_point(|s| s.meta.end <= at))?.meta.end)
+            }
+        }
+    }
+
+    /// Compares finished segments with the hashes of their files, which also cover what no checksum does.
+    fn scrub_hashes(&self, part: PartId, out: &mut Scrubbed) {
+        let metas: Vec<SegMeta> = match self.read_shard(part).get(&part).map(|p| &p.body) {
+            Some(Body::Big(segments)) => segments.iter().map(|s| s.meta).collect(),
+            _ => return,
+        };
+        for meta in metas.iter().filter(|m| m.hash != 0) {
+            out.bytes += meta.len;
+            let why = match self.hash(part, meta) {
+                Ok(hash) if hash == meta.hash => continue,
+                // Trimmed meanwhile.
+                Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
+                Ok(_) => "it is not the file that was finished".to_string(),
+                Err(e) => e.to_string(),
+            };
+            let file = self.path(FileId::Log(part, meta.base));
+            out.damage.push(Damage { part, offset: meta.base, file, from: 0, to: meta.len, why });
+        }
+    }
+
+    fn hash(&self, part: PartId, meta: &SegMeta) -> io::Result<u128> {
+        hash_file(&*self.file(FileId::Log(part, meta.base))?, meta.len)
+    }
+
+    /// Moves what is still wanted out of heap files that are mostly dead, up to `budget` bytes.
+    pub(crate) fn compact(&self, budget: u64) -> io::Result<()> {
+        let candidates: Vec<(u32, u64)> = {
+            let heaps = lock(&self.heaps);
+            let current = heaps.current.as_ref().map(|(n, _)| *n);
+            heaps
+                .files
+                .iter()
+                .filter(|(n, h)| Some(**n) != current && !h.stuck && h.live > 0 && h.live * 2 < h.end)
+                .map(|(n, h)| (*n, h.end))
+                .collect()
+        };
+        let mut moved = 0;
+        for (number, end) in candidates {
+            if moved >= budget {
+                break;
+            }
+            let file = self.file(FileId::Heap(number))?;
+            let mut pos = 0;
+            while pos < end {
+                let mut head = [0; ENTRY];
+                let n = read_some(&*file, pos, &mut head)?;
+                let Some(entry) = Entry::decode(&head[..n]) else {
+                    if let Some(heap) = lock(&self.heaps).files.get_mut(&number) {
+                        heap.stuck = true;
+                    }
+                    tracing::error!(heap = number, pos, "a damaged heap file cannot be compacted");
+                    break;
+                };
+                let size = ENTRY as u64 + u64::from(entry.len);
+                moved += self.relocate(number, pos as u32, &entry)?;
+                pos += size;
+            }
+        }
+        Ok(())
+    }
+
+    /// Moves one heap entry to the current heap file, if it is still wanted.
+    fn relocate(&self, number: u32, pos: u32, entry: &Entry) -> io::Result<u64> {
+        let mut shard = self.write_shard(entry.part);
+        let Some(Part { body: Body::Small(locs), .. }) = shard.get_mut(&entry.part) else { return Ok(0) };
+        let i = locs.partition_point(|l| l.base < entry.base);
+        let Some(loc) = locs.get_mut(i).filter(|l| l.heap == number && l.pos == pos) else { return Ok(0) };
+        let bytes = match self.read_loc(entry.part, loc) {
+            Ok(bytes) => bytes,
+            Err(ReadError::Io(e)) => return Err(e),
+            // It stays, and with it the file.
+            Err(_) => return Ok(0),
+        };
+        let header = batch::header(&bytes).map_err(|e| invalid(e.to_string()))?;
+        let old = std::mem::replace(loc, self.put_heap(entry.part, &header, &bytes)?);
+        lock(&self.dirty).parts.insert(entry.part);
+        self.release(&[old]);
+        Ok(old.size())
+    }
+
+    /// What the next checkpoint has to do. Everything it will say is in files that it will sync first:
+    /// partitions are described before the list of files is taken, and a put marks its file before it lets go
+    /// of the partition.
+    pub(crate) fn snapshot(&self) -> Snapshot {
+        let (parts, mut doomed) = {
+            let mut dirty = lock(&self.dirty);
+            (std::mem::take(&mut dirty.parts), std::mem::take(&mut dirty.doomed))
+        };
+        let mut changes = Changes::default();
+        for id in &parts {
+            let mut shard = self.write_shard(*id);
+            let meta = shard.get_mut(id).map(|p| PartMeta {
+                start: p.start,
+                end: p.end,
+                body: match &mut p.body {
+                    Body::Small(locs) => MetaBody::Small(locs.clone()),
+                    Body::Big(segments) => {
+                        if let Some(s) = segments.last_mut().filter(|s| s.loaded) {
+                            self.flush_index(*id, s);
+                        }
+                        let last = segments.len().saturating_sub(1);
+                        for (i, s) in segments.iter_mut().enumerate() {
+                            if i < last && s.meta.hash == 0 {
+                                // Being without a hash is no harm; the next checkpoint tries again.
+                                s.meta.hash = self.hash(*id, &s.meta).unwrap_or(0);
+                            }
+                        }
+                        MetaBody::Big(segments.iter().map(|s| s.meta).collect())
+                    }
+                },
+            });
+            changes.parts.push((*id, meta));
+        }
+        let mut heaps = lock(&self.heaps);
+        let current = heaps.current.as_ref().map(|(n, _)| *n);
+        let dead: Vec<u32> = heaps
+            .files
+            .iter()
+            .filter(|(n, h)| h.live == 0 && Some(**n) != current)
+            .map(|(n, _)| *n)
+            .collect();
+        let mut dirty = lock(&self.dirty);
+        let mut all = Dirty { parts, heaps: std::mem::take(&mut dirty.heaps), ..Dirty::default() };
+        all.heaps.extend(&dead);
+        for number in dead {
+            // A partition that left this heap after it was described above is in the next checkpoint only;
+            // until then the file is needed.
+            if dirty.parts.is_empty() {
+                heaps.files.remove(&number);
+                doomed.insert(FileId::Heap(number));
+                dirty.files.remove(&FileId::Heap(number));
+            }
+        }
+        for number in &all.heaps {
+            let meta = heaps.files.get(number).map(|h| HeapMeta { end: h.end, live: h.live });
+            changes.heaps.push((*number, meta));
+        }
+        all.files = std::mem::take(&mut dirty.files);
+        all.dirs = std::mem::take(&mut dirty.dirs);
+        all.doomed = doomed;
+        Snapshot { changes, dirty: all }
+    }
+
+    /// Makes what a snapshot describes durable.
+    pub(crate) fn sync(&self, snapshot: &Snapshot) -> io::Result<()> {
+        for file in snapshot.dirty.files.values() {
+            file.sync_data()?;
+        }
+        // Directories of partitions before the one that holds them.
+        for dir in snapshot.dirty.dirs.iter().rev() {
+            match self.vfs.sync_dir(dir) {
+                // Dropped again since.
+                Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+                other => other?,
+            }
+        }
+        Ok(())
+    }
+
+    /// The checkpoint was not made: all of it is still to do.
+    pub(crate) fn restore(&self, snapshot: Snapshot) {
+        let mut dirty = lock(&self.dirty);
+        let old = snapshot.dirty;
+        dirty.parts.extend(old.parts);
+        dirty.heaps.extend(old.heaps);
+        dirty.files.extend(old.files);
+        dirty.dirs.extend(old.dirs);
+        dirty.doomed.extend(old.doomed);
+    }
+
+    /// The checkpoint is made: removes what nothing refers to. What cannot be removed is at the next start.
+    pub(crate) fn finish(&self, snapshot: Snapshot) {
+        for id in snapshot.dirty.doomed {
+            {
+                let mut cached = lock(&self.files);
+                cached.map.remove(&id);
+                if let FileId::Log(part, base) = id {
+                    cached.map.remove(&FileId::Index(part, base));
+                }
+            }
+            let removed = self.vfs.remove(&self.path(id));
+            if let FileId::Log(part, base) = id {
+                for kind in ["index", "timeindex"] {
+                    let _ = self.vfs.remove(&segment::path(&self.dir, part, base, kind));
+                }
+                // Goes only when it was the last one.
+                let gone = self.read_shard(part).get(&part).is_none();
+                if gone {
+                    let _ = self.vfs.remove_dir(&segment::dir(&self.dir, part));
+                }
+            }
+            if let Err(e) = removed
+                && e.kind() != io::ErrorKind::NotFound
+            {
+                tracing::warn!(error = %e, "could not remove a file that is no longer needed");
+            }
+        }
+    }
+}
+
+fn doom(dirty: &mut Dirty, id: FileId) {
+    dirty.files.remove(&id);
+    dirty.doomed.insert(id);
+}
+
+fn plan(p: &Part, from: u64, max_bytes: usize) -> Option<Plan> {
+    match &p.body {
+        Body::Small(locs) => {
+            let first = locs.partition_point(|l| l.end() <= from);
+            let mut size = 0;
+            let mut some = Vec::new();
+            for loc in &locs[first..] {
+                if !some.is_empty() && size + loc.len as usize > max_bytes {
+                    break;
+                }
+                size += loc.len as usize;
+                some.push(*loc);
+            }
+            Some(Plan::Heap(some))
+        }
+        Body::Big(segments) => {
+            let s = segments.get(segments.partition_point(|s| s.meta.end <= from))?;
+            let near = s.loaded.then(|| {
+                let i = s.index.partition_point(|(rel, _)| s.meta.base + u64::from(*rel) <= from);
+                let entry = i.checked_sub(1).and_then(|i| s.index.get(i));
+                entry.map_or((s.meta.base, 0), |(rel, pos)| (s.meta.base + u64::from(*rel), u64::from(*pos)))
+            });
+            Some(Plan::Log { meta: s.meta, near })
+        }
+    }
+}
+
+/// The hash of the first `len` bytes of a file.
+pub(crate) fn hash_file(file: &dyn File, len: u64) -> io::Result<u128> {
+    let mut hasher = xxhash_rust::xxh3::Xxh3Default::new();
+    let mut buf = vec![0; 256 << 10];
+    let mut at = 0;
+    while at < len {
+        let want = buf.len().min((len - at) as usize);
+        read_full(file, at, &mut buf[..want])?;
+        hasher.update(&buf[..want]);
+        at += want as u64;
+    }
+    Ok(hasher.digest128().max(1))
+}
