@@ -298,6 +298,22 @@ pub(crate) fn store_thread(
     }
 }
 
+/// Keeps the journal's next files ready, so that no commit waits for one to be made.
+pub(crate) fn spares_thread(spares: sb_log::local::Spares, board: std::sync::Weak<Board>) {
+    while let Some(board) = board.upgrade() {
+        match spares.fill() {
+            Ok(_) => {}
+            Err(error) if error.kind() == std::io::ErrorKind::StorageFull => {}
+            Err(error) => tracing::warn!(%error, "the journal's next file cannot be made yet"),
+        }
+        if board.has_stopped() {
+            return;
+        }
+        drop(board);
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
 /// Writes checkpoints beside the commits.
 pub(crate) fn checkpoint_thread(
     jobs: Receiver<CheckpointJob>,

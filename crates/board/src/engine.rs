@@ -4,7 +4,7 @@
 use sb_core::model::{Error, Kind, Result};
 use sb_core::ops::{Answer, Commit, Effects, Frame, Now, Op, Settle};
 use sb_core::{Checkpoint, Core};
-use sb_log::local::{Journal, Local, Options, Room, Store};
+use sb_log::local::{Journal, Local, Options, Room, Spares, Store};
 use sb_log::vfs::Vfs;
 use sb_log::{Lsn, PartId};
 use std::path::Path;
@@ -182,6 +182,11 @@ impl Engine {
         {
             tracing::error!(?error, "the journal cannot be sealed");
         }
+    }
+
+    /// What makes the journal's next file ahead of need; slow, for a thread that nobody waits for.
+    pub fn spares(&self) -> Option<Spares> {
+        self.disk.as_ref().map(|d| d.journal.spares())
     }
 
     /// The store, when there is one.

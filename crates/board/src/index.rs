@@ -2,7 +2,8 @@
 //! address and remembered, so that the cost of a message does not depend on readers that cannot match.
 
 use foldhash::HashMap;
-use sb_core::model::{Address, Part, Pattern};
+use sb_core::model::address::Part;
+use sb_core::model::{Address, Pattern};
 use std::sync::Arc;
 
 /// Names an entry of an index.

@@ -239,6 +239,10 @@ impl Board {
                 let (jobs, todo) = std::sync::mpsc::channel();
                 let (b, a) = (board.clone(), asks);
                 spawn("checkpoint", move || commit::checkpoint_thread(todo, checkpoints, a, b))?;
+                if let Some(spares) = engine.spares() {
+                    let weak = Arc::downgrade(&board);
+                    spawn("spares", move || commit::spares_thread(spares, weak))?;
+                }
                 let b = board.clone();
                 spawn("storage", move || commit::store_thread(given, store, jobs, b))?;
                 Some(items)
@@ -489,6 +493,10 @@ impl Board {
     pub(crate) fn note_journal(&self, journal: u64, tails: usize) {
         self.journal_bytes.store(journal, Ordering::Relaxed);
         self.tail_bytes.store(tails, Ordering::Relaxed);
+    }
+
+    pub(crate) fn has_stopped(&self) -> bool {
+        *self.stopped.borrow()
     }
 
     pub(crate) fn stopped(&self) {

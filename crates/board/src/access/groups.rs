@@ -57,7 +57,7 @@ impl Access {
         let mut retried = false;
         loop {
             let bell = self.board.group_wait(id);
-            let rung = bell.notified();
+            let rung = bell.clone().notified_owned();
             let grants = match self.grants(id, &options).await {
                 Err(error) if error.kind == Kind::NotFound && !retried => {
                     // The group was deleted and perhaps created again since its id was remembered.

@@ -137,7 +137,7 @@ impl Access {
         let deadline = Instant::now() + Duration::from_millis(wait_ms.min(86_400_000));
         loop {
             let bell = self.board.job_wait_for(id);
-            let mut rung = std::pin::pin!(bell.notified());
+            let mut rung = std::pin::pin!(bell.clone().notified_owned());
             // Registered before the look, so that no change falls in between.
             rung.as_mut().enable();
             let view = self.job_view(id).await;
@@ -306,7 +306,7 @@ impl Access {
         let max = max.clamp(1, 100);
         loop {
             let bells: Vec<_> = groups.iter().map(|(_, group)| self.board.group_wait(*group)).collect();
-            let mut rung: Vec<_> = bells.iter().map(|bell| Box::pin(bell.notified())).collect();
+            let mut rung: Vec<_> = bells.iter().map(|bell| Box::pin(bell.clone().notified_owned())).collect();
             let mut taken = Vec::new();
             for (n, (topic, group)) in groups.iter().enumerate() {
                 if taken.len() < max {
