@@ -1,0 +1,10 @@
+//! The `switchboard` binary: configuration, command line, errors, and the server put together.
+//!
+//! The commands that talk to a server use nothing but its HTTP surface (docs/http.md).
+
+pub mod assemble;
+pub mod banner;
+pub mod cli;
+pub mod client;
+pub mod config;
+pub mod error;
