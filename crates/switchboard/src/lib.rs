@@ -8,3 +8,5 @@ pub mod cli;
 pub mod client;
 pub mod config;
 pub mod error;
+pub mod follow;
+pub mod sse;

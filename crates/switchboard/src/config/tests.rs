@@ -28,8 +28,7 @@ fn faults(text: &str) -> Faults {
     }
 }
 
-const RSA: &str =
-    "-----BEGIN PUBLIC KEY-----\\nMFwwDQYJKoZIhvcNAQEBBQADSwAwSAJB\\n-----END PUBLIC KEY-----";
+const RSA: &str = "-----BEGIN PUBLIC KEY-----\\nMFwwDQYJKoZIhvcNAQEBBQADSwAwSAJB\\n-----END PUBLIC KEY-----";
 const EC: &str =
     "-----BEGIN PUBLIC KEY-----\\nMFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAE\\n-----END PUBLIC KEY-----";
 
