@@ -197,3 +197,62 @@ fn end(child: &mut Child) {
     let _ = child.kill();
     let _ = child.wait();
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+
+    use super::*;
+
+    #[test]
+    fn files_are_written_once_and_changed_ones_stay() {
+        let dir = tempfile::tempdir().unwrap();
+        let demo = Demo { name: "d", files: &[("a.txt", b"one"), ("sub/b.txt", b"two")] };
+        write(&demo, dir.path()).unwrap();
+        assert_eq!(std::fs::read(dir.path().join("sub/b.txt")).unwrap(), b"two");
+        std::fs::write(dir.path().join("a.txt"), "mine").unwrap();
+        write(&demo, dir.path()).unwrap();
+        assert_eq!(std::fs::read(dir.path().join("a.txt")).unwrap(), b"mine");
+    }
+
+    #[test]
+    fn the_worker_starts_when_the_server_is_ready_and_ends_with_it() {
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let dir = tempfile::tempdir().unwrap();
+        let (worker, note) = (dir.path().join("worker.py"), dir.path().join("note"));
+        let script = format!(
+            "import os, sys, time\nopen({:?}, 'w').write(f'{{os.getpid()}} {{sys.argv[2]}}\\n')\ntime.sleep(60)\n",
+            note.display().to_string()
+        );
+        std::fs::write(&worker, script).unwrap();
+        // Answers every request that it is ready.
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        std::thread::spawn(move || {
+            for socket in listener.incoming() {
+                let mut socket = socket.unwrap();
+                let _ = socket.read(&mut [0; 1024]);
+                let _ =
+                    socket.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\nok");
+            }
+        });
+        let (over, gone) = mpsc::channel();
+        let beside = {
+            let url = url.clone();
+            std::thread::spawn(move || accompany(&url, Some(&worker), &gone))
+        };
+        let started = Instant::now();
+        let line = loop {
+            match std::fs::read_to_string(&note) {
+                Ok(line) if line.ends_with('\n') => break line,
+                _ => assert!(started.elapsed() < Duration::from_secs(20), "the worker did not start"),
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        };
+        let (pid, given) = line.trim().split_once(' ').unwrap();
+        assert_eq!(given, url);
+        drop(over);
+        beside.join().unwrap();
+        assert!(!Path::new(&format!("/proc/{pid}")).exists(), "the worker is still there");
+    }
+}

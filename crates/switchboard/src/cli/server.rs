@@ -169,16 +169,20 @@ fn report(name: &str, faults: &Faults, config: Option<&Config>, json: bool) -> R
     }
     match config {
         Some(config) => out::line(&format!(
-            "{name} is right: {} listeners, {} topics, {} methods, {} routes",
-            config.listen.len(),
-            config.topics.len(),
-            config.methods.len(),
-            config.routes.len()
+            "{name} is right: {}, {}, {}, {}",
+            count(config.listen.len(), "listener"),
+            count(config.topics.len(), "topic"),
+            count(config.methods.len(), "method"),
+            count(config.routes.len(), "route")
         )),
         None => {
-            let count = faults.list.iter().filter(|f| !f.warning).count();
-            eprintln!("\n{name}: {count} {}", if count == 1 { "fault" } else { "faults" });
+            let errors = faults.list.iter().filter(|f| !f.warning).count();
+            eprintln!("\n{name}: {}", count(errors, "fault"));
             Ok(())
         }
     }
+}
+
+fn count(n: usize, what: &str) -> String {
+    format!("{n} {what}{}", if n == 1 { "" } else { "s" })
 }
