@@ -29,7 +29,7 @@ fn entries(dir: &Path) -> Vec<String> {
         .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
         .filter(|n| {
             !n.starts_with('.')
-                && !["__pycache__", "node_modules", "data", "tests"].contains(&n.as_str())
+                && !["__pycache__", "node_modules", "data", "test", "tests"].contains(&n.as_str())
                 && !n.ends_with(".pyc")
         })
         .collect();

@@ -82,7 +82,7 @@ impl Follow {
                 )
                 .help(reason));
             }
-            eprintln!(
+            note!(
                 "connection lost ({}); trying again in {:.1} s",
                 client::clean(&reason),
                 pause.as_secs_f32()
@@ -128,7 +128,7 @@ impl Follow {
             )));
         }
         if lost {
-            eprintln!(
+            note!(
                 "connected again{}",
                 if self.last_id.is_some() { ", resuming behind the last message" } else { "" }
             );

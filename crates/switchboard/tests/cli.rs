@@ -400,6 +400,10 @@ fn a_reader_that_goes_away_is_no_error() {
     drop(child.stdout.take());
     let done = finish(child.wait_with_output().unwrap());
     assert_eq!((done.code, done.err.as_str()), (0, ""));
+    // The same with both in one pipe, where the error has no reader either.
+    let mut child = command(home.path(), &["topic", "show", "a/b"]).stderr(Stdio::piped()).spawn().unwrap();
+    drop(child.stderr.take());
+    assert_eq!(child.wait().unwrap().code(), Some(2));
 }
 
 #[test]

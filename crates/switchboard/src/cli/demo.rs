@@ -83,13 +83,13 @@ fn list(json: bool) -> Result<u8, CliError> {
             .collect();
         out::json(&json!({ "demos": demos }))?;
     } else if DEMOS.is_empty() {
-        eprintln!("this build has no demos in it");
+        note!("this build has no demos in it");
     } else {
         for demo in DEMOS {
             let files: Vec<&str> = demo.files.iter().map(|f| f.0).collect();
             out::line(&format!("{:<16} {}", demo.name, files.join(" ")))?;
         }
-        eprintln!("\nrun one:  switchboard demo {}", DEMOS.first().map_or("NAME", |d| d.name));
+        note!("\nrun one:  switchboard demo {}", DEMOS.first().map_or("NAME", |d| d.name));
     }
     Ok(exit::DONE)
 }
@@ -102,7 +102,7 @@ fn write(demo: &Demo, dir: &Path) -> Result<(), CliError> {
             |why: std::io::Error| CliError::local(format!("{} cannot be written: {why}", path.display()));
         if let Ok(there) = std::fs::read(&path) {
             if there != *bytes {
-                eprintln!("kept {}, which is not the one of the demo", path.display());
+                note!("kept {}, which is not the one of the demo", path.display());
             }
             continue;
         }
@@ -111,7 +111,7 @@ fn write(demo: &Demo, dir: &Path) -> Result<(), CliError> {
         }
         std::fs::File::create_new(&path).and_then(|mut file| file.write_all(bytes)).map_err(failed)?;
     }
-    eprintln!("{} in {}", demo.files.iter().map(|f| f.0).collect::<Vec<_>>().join(", "), dir.display());
+    note!("{} in {}", demo.files.iter().map(|f| f.0).collect::<Vec<_>>().join(", "), dir.display());
     Ok(())
 }
 
@@ -128,13 +128,13 @@ fn accompany(url: &str, worker: Option<&Path>, gone: &mpsc::Receiver<()>) {
         }
         std::thread::sleep(Duration::from_millis(50));
     }
-    eprintln!("\n  page      {url}/\n  stop      Ctrl-C\n");
+    note!("\n  page      {url}/\n  stop      Ctrl-C\n");
     let Some(worker) = worker else { return };
     let child = Command::new("python3").arg(worker).arg("--url").arg(url).stdin(Stdio::null()).spawn();
     let mut child = match child {
         Ok(child) => child,
         Err(why) => {
-            eprintln!(
+            note!(
                 "the worker cannot start: python3: {why}\n  start it yourself:  python3 {} --url {url}",
                 worker.display()
             );
@@ -153,7 +153,7 @@ fn accompany(url: &str, worker: Option<&Path>, gone: &mpsc::Receiver<()>) {
             match child.try_wait() {
                 Ok(None) if !over() => {}
                 Ok(Some(status)) if !over() => {
-                    eprintln!(
+                    note!(
                         "the worker ended ({status}); start it again:  python3 {} --url {url}",
                         worker.display()
                     );
@@ -181,14 +181,14 @@ async fn signal() {
     }
 }
 
-/// Asks the child to stop, and insists after three seconds.
+/// Asks the child to stop, and insists after twelve seconds: a worker gives a running job ten.
 fn end(child: &mut Child) {
     if let Some(pid) = i32::try_from(child.id()).ok().and_then(rustix::process::Pid::from_raw)
         && matches!(child.try_wait(), Ok(None))
     {
         let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
     }
-    for _ in 0..60 {
+    for _ in 0..240 {
         if !matches!(child.try_wait(), Ok(None)) {
             return;
         }

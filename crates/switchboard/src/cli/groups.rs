@@ -295,7 +295,7 @@ fn messages(ctx: &Ctx, answer: &Value) -> Result<(), CliError> {
         return out::json(answer);
     }
     if list.is_empty() {
-        eprintln!("no messages");
+        note!("no messages");
     }
     for message in list {
         let body = input::shown_body(message);

@@ -1,5 +1,6 @@
 //! `call` and `job`: methods that workers serve, waited for or not.
 
+use std::io::Write as _;
 use std::time::{Duration, Instant};
 
 use clap::{Args, Subcommand};
@@ -344,12 +345,12 @@ fn log_event(ctx: &Ctx, event: &Value) -> Result<(), CliError> {
         Some("log") => {
             let text = event["text"].as_str().unwrap_or("");
             if event["stream"] == "stderr" {
-                eprint!("{}", clean(text));
+                let _ = write!(std::io::stderr(), "{}", clean(text));
             } else {
                 out::bytes(out::shown(text).as_bytes())?;
             }
         }
-        Some("progress") => eprintln!("progress  {}", clean(&event["progress"].to_string())),
+        Some("progress") => note!("progress  {}", clean(&event["progress"].to_string())),
         Some("state") => {
             let mut line = out::cell(&event["state"]);
             if let Some(worker) = event["worker"].as_str() {
@@ -358,7 +359,7 @@ fn log_event(ctx: &Ctx, event: &Value) -> Result<(), CliError> {
             if let Some(reason) = event["reason"].as_str() {
                 line.push_str(&format!(": {reason}"));
             }
-            eprintln!("{}", clean(&line));
+            note!("{}", clean(&line));
         }
         _ => {}
     }

@@ -99,7 +99,7 @@ pub async fn publish(ctx: &Ctx, args: &PubArgs) -> Result<u8, CliError> {
     }
     if messages > 1 && !ctx.json {
         let seconds = started.elapsed().as_secs_f64();
-        eprintln!("{messages} messages in {seconds:.2} s ({:.0}/s)", messages as f64 / seconds.max(0.001));
+        note!("{messages} messages in {seconds:.2} s ({:.0}/s)", messages as f64 / seconds.max(0.001));
     }
     Ok(exit::DONE)
 }
@@ -260,9 +260,9 @@ async fn prepare(client: &Client, pattern: &str, args: &SubArgs) -> Result<Follo
         Ok(page) => page["next"].as_str().map(str::to_owned),
         Err(error) if error.exit == exit::MISSING && history => return Err(error),
         Err(error) if error.exit == exit::MISSING => {
-            eprintln!("waiting: {}", error.title);
+            note!("waiting: {}", error.title);
             for line in &error.help {
-                eprintln!("  {line}");
+                note!("  {line}");
             }
             None
         }

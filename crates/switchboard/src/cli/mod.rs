@@ -15,7 +15,7 @@ mod server;
 mod status;
 mod topics;
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -139,7 +139,7 @@ impl Ctx {
             return Err(CliError::usage(format!("{what}: not done, since nobody can be asked here"))
                 .help("to do it without being asked, add  --yes"));
         }
-        eprint!("{what}? [y/N] ");
+        let _ = write!(std::io::stderr(), "{what}? [y/N] ");
         let mut answer = String::new();
         let read = std::io::stdin().read_line(&mut answer);
         match (read, answer.trim()) {
@@ -163,9 +163,9 @@ pub fn main(started: Instant) -> ExitCode {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
             if json {
-                eprintln!("{}", error.json());
+                note!("{}", error.json());
             } else {
-                eprintln!("{}", error.render(colour()));
+                note!("{}", error.render(colour()));
             }
             ExitCode::from(error.exit)
         }
@@ -220,13 +220,13 @@ fn run(cli: Cli, started: Instant) -> Result<u8, CliError> {
 }
 
 fn tell_origin(target: &Target) {
-    eprintln!("server  {}  ({})", target.url, target.url_from);
+    note!("server  {}  ({})", target.url, target.url_from);
     match &target.token {
-        Some(_) => eprintln!("token   set  ({})", target.token_from),
-        None => eprintln!("token   none"),
+        Some(_) => note!("token   set  ({})", target.token_from),
+        None => note!("token   none"),
     }
     if let Some(ca) = &target.ca {
-        eprintln!("ca      {}  ({})", ca.display(), target.ca_from);
+        note!("ca      {}  ({})", ca.display(), target.ca_from);
     }
 }
 

@@ -128,7 +128,7 @@ fn load(origin: Origin) -> Result<Config, CliError> {
     let (config, warnings) =
         config::load(origin, &|name| std::env::var(name).ok()).map_err(CliError::config)?;
     if !warnings.list.is_empty() {
-        eprintln!("{}", warnings.render(colour()));
+        note!("{}", warnings.render(colour()));
     }
     Ok(config)
 }
@@ -150,7 +150,7 @@ pub fn serve(args: &ServerArgs, json: bool, started: Instant) -> Result<(), CliE
 
 /// `switchboard check`: exit 0 when the configuration can be used, 1 when it has faults.
 pub fn check(args: &CheckArgs, json: bool) -> Result<u8, CliError> {
-    let origin = args.origin(true)?;
+    let origin = Origin { only_check: true, ..args.origin(true)? };
     let name = origin.sources.first().map_or_else(String::new, |s| s.name.clone());
     let (faults, config) = match config::load(origin, &|name| std::env::var(name).ok()) {
         Ok((config, warnings)) => (warnings, Some(config)),
@@ -165,7 +165,7 @@ fn report(name: &str, faults: &Faults, config: Option<&Config>, json: bool) -> R
         return out::json(&json!({ "ok": config.is_some(), "file": name, "faults": faults.json() }));
     }
     if !faults.list.is_empty() {
-        eprintln!("{}", faults.render(colour()));
+        note!("{}", faults.render(colour()));
     }
     match config {
         Some(config) => out::line(&format!(
@@ -177,7 +177,7 @@ fn report(name: &str, faults: &Faults, config: Option<&Config>, json: bool) -> R
         )),
         None => {
             let errors = faults.list.iter().filter(|f| !f.warning).count();
-            eprintln!("\n{name}: {}", count(errors, "fault"));
+            note!("\n{name}: {}", count(errors, "fault"));
             Ok(())
         }
     }

@@ -42,6 +42,8 @@ pub struct Origin {
     pub insecure: bool,
     /// The engine when none is configured; without it a missing `engine` is a fault.
     pub engine: Option<Engine>,
+    /// Nothing will be run: what a flag of the server can still give is a warning.
+    pub only_check: bool,
 }
 
 /// Reads and checks a configuration. Warnings come with it; with a fault there is no configuration.
@@ -57,11 +59,13 @@ pub fn load(origin: Origin, env: &dyn Fn(&str) -> Option<String>) -> Result<(Con
         walk.faults.retain(|f| f.code == "SB0101");
     } else {
         if !places.engine_given && origin.engine.is_none() {
-            walk.fault(
-                Fault::new("SB0112", "`engine` is missing: where are messages to be kept?")
-                    .help("add   engine = \"disk:/var/lib/switchboard\"")
-                    .help("or    engine = \"memory\"        (everything is lost at the end)"),
-            );
+            let mut fault = Fault::new("SB0112", "`engine` is missing: where are messages to be kept?")
+                .at(0..0)
+                .help("add   engine = \"disk:/var/lib/switchboard\"")
+                .help("or    engine = \"memory\"        (everything is lost at the end)")
+                .help("or    start with --data DIR or --memory");
+            fault.warning = origin.only_check;
+            walk.fault(fault);
         }
         checks::all(&mut walk, &mut config, &places, origin.insecure);
     }

@@ -218,6 +218,8 @@ fn defaults_are_filled_in() {
     assert!(!config.auth.configured() && !config.echo);
     let missing = load(Origin { engine: None, ..origin("") }, &env).unwrap_err();
     assert_eq!(missing.list[0].code, "SB0112");
+    let (_, checked) = load(Origin { engine: None, only_check: true, ..origin("") }, &env).unwrap();
+    assert!(checked.list[0].warning);
 }
 
 #[test]
@@ -366,4 +368,46 @@ fn the_schema_names_exactly_the_keys_that_are_read() {
     let mut described = BTreeSet::new();
     properties(&schema, &schema, "", &mut described);
     assert_eq!(walk.known, described);
+}
+
+/// What the reference shows can be used as it is, but for the files and secrets of the reader's own.
+#[test]
+fn the_configuration_of_the_reference_is_right() {
+    let reference = include_str!("../../../../docs/cli.md");
+    let text = reference
+        .split_once("```toml\n")
+        .and_then(|(_, rest)| rest.split_once("```"))
+        .map(|(text, _)| text)
+        .unwrap();
+    let faults = faults(text);
+    let unexpected: Vec<_> = faults.list.iter().filter(|f| !["SB0110", "SB0105"].contains(&f.code)).collect();
+    assert!(unexpected.is_empty() && text.contains("[echo]"), "{unexpected:?}");
+}
+
+/// Whatever is in the file, the answer is a list of faults that can be shown.
+#[test]
+fn nothing_in_the_text_makes_it_fall_over() {
+    let odd = [
+        "\u{0}",
+        "é",
+        "\u{1f980}",
+        "\"",
+        "'''",
+        "[",
+        "}",
+        "=",
+        "\r",
+        "\u{202e}",
+        "9999999999999999999",
+        "0x",
+    ];
+    for (n, (at, _)) in WHOLE.char_indices().step_by(7).enumerate() {
+        let piece = odd[n % odd.len()];
+        let (before, after) = WHOLE.split_at(at);
+        for text in [before.to_owned(), format!("{before}{piece}{after}"), format!("{before}{piece}")] {
+            let faults = faults(&text);
+            faults.render(true);
+            faults.json();
+        }
+    }
 }

@@ -51,9 +51,11 @@ impl Sources {
     /// The text that holds a span, and the span within it.
     pub fn find(&self, span: &Span) -> Option<(&Source, Span)> {
         let source = self.0.iter().rev().find(|s| s.base <= span.start)?;
-        let start = (span.start - source.base).min(source.text.len());
-        let end = span.end.saturating_sub(source.base).clamp(start, source.text.len());
-        Some((source, start..end))
+        // A syntax error may point into the middle of a character.
+        let text = &source.text;
+        let start = text.floor_char_boundary(span.start - source.base);
+        let end = text.ceil_char_boundary(span.end.saturating_sub(source.base));
+        Some((source, start..end.max(start)))
     }
 
     /// Line and column of a span.
