@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 
 use super::{Ctx, duration_arg, input, out};
 use crate::client::{self, Client, Request, segment, with_query};
-use crate::config::units::{Pattern, duration_text};
+use crate::config::units::{self, duration_text};
 use crate::error::{CliError, exit};
 use crate::follow::{Flow, Follow};
 use crate::sse;
@@ -204,11 +204,10 @@ pub struct SubArgs {
 /// `switchboard sub`
 pub async fn subscribe(ctx: &Ctx, mut args: SubArgs) -> Result<u8, CliError> {
     for pattern in &args.patterns {
-        Pattern::parse(pattern)
-            .map_err(|why| CliError::usage(format!("`{pattern}` is not a pattern: {why}")))?;
+        units::pattern(pattern).map_err(CliError::usage)?;
     }
     if let Some(from) = &mut args.from {
-        if from.starts_with(|c: char| c.is_ascii_digit()) && crate::config::units::duration(from).is_ok() {
+        if from.starts_with(|c: char| c.is_ascii_digit()) && units::duration(from).is_ok() {
             from.insert(0, '-');
         }
         crate::config::start(from).map_err(|why| {

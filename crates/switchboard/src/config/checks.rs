@@ -1,11 +1,12 @@
 //! What no single value shows: names that refer to nothing, claims that overlap, paths that can never be reached.
 
 use base64::Engine as _;
+use sb_core::model::Pattern;
 
 use super::fault::Fault;
 use super::model::*;
 use super::read::Places;
-use super::units::{self, Pattern};
+use super::units;
 use super::walk::Walk;
 
 /// Paths that Switchboard answers itself, before any route.
@@ -80,7 +81,7 @@ fn overlaps(walk: &mut Walk<'_>, config: &Config, places: &Places) {
     for ((topic, name_span), claim_spans) in config.topics.iter().zip(&places.topics).zip(&places.claims) {
         let named = std::iter::once((topic.name.as_str(), name_span));
         for (text, span) in named.chain(topic.claims.iter().map(String::as_str).zip(claim_spans)) {
-            if let Ok(pattern) = Pattern::parse(text) {
+            if let Ok(pattern) = units::pattern(text) {
                 claims.push((&topic.name, text, pattern, span.clone()));
             }
         }
@@ -106,7 +107,7 @@ fn overlaps(walk: &mut Walk<'_>, config: &Config, places: &Places) {
         if config.topics.iter().any(|t| t.name == name) {
             continue;
         }
-        let Ok(own) = Pattern::parse(name) else { continue };
+        let Ok(own) = units::pattern(name) else { continue };
         if let Some((other, text, ..)) = claims.iter().find(|(.., pattern, _)| pattern.overlaps(&own)) {
             walk.fault(
                 Fault::new(

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::fault::Fault;
 use super::model::*;
 use super::tree::{Entry, Node, Span, Value};
-use super::units::{self, Pattern};
+use super::units;
 use super::walk::{Table, Walk};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -284,7 +284,7 @@ fn topics(walk: &mut Walk<'_>, top: &mut Table<'_>, places: &mut Places) -> Vec<
             keep_until_consumed: walk.flag(table.get("keep_until_consumed")).unwrap_or(false),
             max_message: walk.size(table.get("max_message"), 1..=MESSAGE_CAP),
             memory: walk.flag(table.get("memory")).unwrap_or(false),
-            claims: walk.patterns(claims_node, |text| Pattern::parse(text).map(|_| ())),
+            claims: walk.patterns(claims_node, |text| units::pattern(text).map(|_| ())),
             groups,
         };
         walk.finish(table);
@@ -556,10 +556,10 @@ fn target(walk: &mut Walk<'_>, entry: &Entry) -> Option<Target> {
                 );
             }
             walk.finish(table);
-            walk.text(topic, "\"orders.>\"").and_then(|text| match Pattern::parse(text) {
+            walk.text(topic, "\"orders.>\"").and_then(|text| match units::pattern(text) {
                 Ok(_) => Some(Target::Read(text.to_owned())),
                 Err(why) => {
-                    fault_at(walk, topic?, format!("`{text}` is not a pattern: {why}"));
+                    fault_at(walk, topic?, why);
                     None
                 }
             })
@@ -719,10 +719,10 @@ fn roles(walk: &mut Walk<'_>, top: &mut Table<'_>) -> Vec<Role> {
 fn resource(text: &str) -> Result<(), String> {
     match text.split_once('/') {
         Some((service, method)) if !method.contains('/') => {
-            Pattern::parse(service).map_err(|why| format!("in the service: {why}"))?;
-            Pattern::parse(method).map(|_| ()).map_err(|why| format!("in the method: {why}"))
+            units::pattern(service).map_err(|why| format!("in the service: {why}"))?;
+            units::pattern(method).map(|_| ()).map_err(|why| format!("in the method: {why}"))
         }
-        _ => Pattern::parse(text).map(|_| ()),
+        _ => units::pattern(text).map(|_| ()),
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use sb_core::model::{Pattern, check_name};
+
 const DURATION_UNITS: [(&str, u64); 5] =
     [("ms", 1), ("s", 1000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
 
@@ -62,95 +64,12 @@ pub fn size_text(bytes: u64) -> String {
 
 /// Whether this is a legal name of a topic or a group.
 pub fn name(text: &str) -> Result<(), String> {
-    let mut bytes = text.bytes();
-    let first = bytes.next().is_some_and(|b| b.is_ascii_alphanumeric());
-    if first
-        && text.len() <= 200
-        && bytes.all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
-    {
-        return Ok(());
-    }
-    Err("names begin with a letter or digit, go on with letters, digits, `.`, `_` and `-`, and have at most 200 characters"
-        .to_owned())
+    check_name("topic or group", text).map_err(|error| error.fix.into_owned())
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Token {
-    Literal(String),
-    One,
-    Any,
-}
-
-/// A pattern over addresses, only as far as the configuration must compare them.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Pattern(Vec<Token>);
-
-impl Pattern {
-    /// Reads a pattern: literal segments, `*` one, `#` zero or more, `>` one or more at the end.
-    pub fn parse(text: &str) -> Result<Self, String> {
-        if text.is_empty() {
-            return Err("a pattern is not empty".to_owned());
-        }
-        if text.len() > 1024 {
-            return Err("a pattern has at most 1,024 bytes".to_owned());
-        }
-        let segments: Vec<&str> = text.split('.').collect();
-        if segments.len() > 32 {
-            return Err("a pattern has at most 32 segments".to_owned());
-        }
-        let mut tokens = Vec::with_capacity(segments.len() + 1);
-        for (i, segment) in segments.iter().enumerate() {
-            match *segment {
-                "" => return Err("a segment is empty: write `%` for the empty segment".to_owned()),
-                "*" => tokens.push(Token::One),
-                "#" => tokens.push(Token::Any),
-                ">" if i + 1 == segments.len() => tokens.extend([Token::One, Token::Any]),
-                ">" => return Err("`>` may only be the last segment".to_owned()),
-                literal
-                    if literal.contains(|c: char| {
-                        matches!(c, '*' | '#' | '>' | '/' | '+' | ' ') || c.is_control()
-                    }) =>
-                {
-                    return Err(format!(
-                        "`{literal}` holds a character with a meaning: a wildcard stands alone between dots, anything else is percent-escaped"
-                    ));
-                }
-                literal => tokens.push(Token::Literal(literal.to_owned())),
-            }
-        }
-        Ok(Self(tokens))
-    }
-
-    /// Whether some address matches both.
-    pub fn overlaps(&self, other: &Self) -> bool {
-        // Walks both patterns at once, from their ends: cell (i, j) says whether what is left of both can be the same.
-        let (a, b) = (&self.0, &other.0);
-        let width = b.len() + 1;
-        let mut cells = vec![false; (a.len() + 1) * width];
-        let at = |i: usize, j: usize| i * width + j;
-        for i in (0..=a.len()).rev() {
-            for j in (0..=b.len()).rev() {
-                let fits = match (a.get(i), b.get(j)) {
-                    (None, None) => true,
-                    (Some(Token::Any), None) => cells[at(i + 1, j)],
-                    (None, Some(Token::Any)) => cells[at(i, j + 1)],
-                    (Some(Token::Any), Some(_)) | (Some(_), Some(Token::Any)) => {
-                        cells[at(i + 1, j)] || cells[at(i, j + 1)]
-                    }
-                    (Some(Token::Literal(x)), Some(Token::Literal(y))) => x == y && cells[at(i + 1, j + 1)],
-                    (Some(_), Some(_)) => cells[at(i + 1, j + 1)],
-                    _ => false,
-                };
-                cells[at(i, j)] = fits;
-            }
-        }
-        cells[0]
-    }
-
-    /// Whether it holds no wildcard.
-    pub fn is_address(&self) -> bool {
-        self.0.iter().all(|t| matches!(t, Token::Literal(_)))
-    }
+/// Reads a pattern; the error is a whole sentence.
+pub fn pattern(text: &str) -> Result<Pattern, String> {
+    Pattern::parse(text).map_err(|error| error.detail.into_owned())
 }
 
 /// The names nearest to a mistyped one, best first, at most three.
@@ -201,30 +120,6 @@ mod tests {
         assert_eq!(size("1 MB").unwrap(), 1_000_000);
         assert_eq!(size("17").unwrap(), 17);
         assert!(size("1 mile").is_err() && size("99999999999TiB").is_err());
-    }
-
-    #[test]
-    fn patterns_overlap_when_an_address_matches_both() {
-        let overlap = |a, b| Pattern::parse(a).unwrap().overlaps(&Pattern::parse(b).unwrap());
-        for (a, b) in [
-            ("a.b", "a.b"),
-            ("a.>", "a.b"),
-            ("a.*", "*.b"),
-            ("#", "a"),
-            ("a.#", "a"),
-            ("#.x", "a.b.x"),
-            ("a.#.z", "a.*.>"),
-        ] {
-            assert!(overlap(a, b) && overlap(b, a), "{a} {b}");
-        }
-        for (a, b) in
-            [("a.b", "a.c"), ("a.>", "a"), ("a.*", "a.b.c"), ("a.#", "b.#"), ("*.*", "*"), ("#.x", "a.y")]
-        {
-            assert!(!overlap(a, b) && !overlap(b, a), "{a} {b}");
-        }
-        for wrong in ["", "a..b", "a.>.b", "a.b*", "a b"] {
-            assert!(Pattern::parse(wrong).is_err(), "{wrong}");
-        }
     }
 
     #[test]

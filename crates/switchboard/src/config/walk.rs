@@ -250,7 +250,7 @@ impl<'a> Walk<'a> {
             let Some(text) = self.text(Some(item), "\"orders.>\"") else { continue };
             match read(text) {
                 Ok(()) => patterns.push(text.to_owned()),
-                Err(why) => self.wrong(item, format!("`{text}` is not a pattern: {why}"), "not a pattern"),
+                Err(why) => self.wrong(item, why, "not a pattern"),
             }
         }
         patterns
