@@ -1,0 +1,52 @@
+//! Lists the files of every example that can be run as a demo, to be put into the binary.
+
+use std::fmt::Write as _;
+use std::path::Path;
+use std::{env, fs, io};
+
+fn main() -> io::Result<()> {
+    let root = Path::new(&env::var("CARGO_MANIFEST_DIR").unwrap_or_default()).join("../../examples");
+    println!("cargo::rerun-if-changed={}", root.display());
+    let mut text = String::from("&[\n");
+    for name in entries(&root) {
+        let dir = root.join(&name);
+        if dir.join("switchboard.toml").is_file() {
+            let _ = writeln!(text, "    Demo {{ name: {name:?}, files: &[");
+            files(&dir, "", &mut text)?;
+            text.push_str("    ] },\n");
+        }
+    }
+    text.push_str("]\n");
+    let out = env::var_os("OUT_DIR").ok_or_else(|| io::Error::other("OUT_DIR is not set"))?;
+    fs::write(Path::new(&out).join("demos.rs"), text)
+}
+
+/// Names in a folder, sorted, without what no one means to ship.
+fn entries(dir: &Path) -> Vec<String> {
+    let mut names: Vec<String> = fs::read_dir(dir)
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+        .filter(|n| {
+            !n.starts_with('.')
+                && !["__pycache__", "node_modules", "data", "test", "tests"].contains(&n.as_str())
+                && !n.ends_with(".pyc")
+        })
+        .collect();
+    names.sort();
+    names
+}
+
+fn files(dir: &Path, prefix: &str, text: &mut String) -> io::Result<()> {
+    for name in entries(dir) {
+        let path = dir.join(&name).canonicalize()?;
+        if path.is_dir() {
+            files(&path, &format!("{prefix}{name}/"), text)?;
+        } else if path.metadata()?.len() <= 1 << 20 {
+            let relative = format!("{prefix}{name}");
+            let _ =
+                writeln!(text, "        ({relative:?}, include_bytes!({:?})),", path.display().to_string());
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,338 @@
+//! The JSON Schema of the configuration file, for editors and for `switchboard schema`.
+//!
+//! These types only describe; the reading is done in `read`. A test holds the two together.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+
+/// The schema as JSON.
+pub fn schema() -> serde_json::Value {
+    schemars::schema_for!(Document).to_value()
+}
+
+macro_rules! text_type {
+    ($name:ident, $title:literal, $schema:tt) => {
+        #[doc = $title]
+        pub struct $name;
+
+        impl JsonSchema for $name {
+            fn schema_name() -> Cow<'static, str> {
+                stringify!($name).into()
+            }
+            fn json_schema(_: &mut SchemaGenerator) -> Schema {
+                json_schema!($schema)
+            }
+        }
+    };
+}
+
+text_type!(Duration, "A duration: text with a unit, or seconds.", {
+    "description": "A duration: 250ms, 30s, 10m, 1h, 7d, or a number of seconds.",
+    "anyOf": [{ "type": "string", "pattern": "^[0-9]+ ?(ms|s|m|h|d)?$" }, { "type": "integer", "minimum": 0 }]
+});
+text_type!(Size, "A size: text with a unit, or bytes.", {
+    "description": "A size: 64KiB, 1MiB, 10GB, or a number of bytes.",
+    "anyOf": [{ "type": "string", "pattern": "^[0-9]+ ?([kKmMgGtT]([iI]?[bB])?|[bB])?$" }, { "type": "integer", "minimum": 0 }]
+});
+text_type!(Name, "A name of a topic.", {
+    "description": "A name of a topic or group.",
+    "type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9._-]{0,199}$"
+});
+text_type!(Secret, "A secret.", {
+    "description": "A secret: \"$NAME\" takes it from the environment, \"$file:/path\" from a file.",
+    "type": "string", "minLength": 1
+});
+text_type!(Mode, "Mode of a group.", { "enum": ["queue", "cursor"] });
+text_type!(Order, "Order of a group.", { "enum": ["none", "key"] });
+text_type!(Algorithm, "Algorithm of a JWT.", { "enum": ["HS256", "RS256", "ES256", "EdDSA"] });
+text_type!(Start, "Where a group begins.", {
+    "description": "start, end, offset:N, time:2026-11-20T10:00:00Z, or -1h.",
+    "type": "string", "pattern": "^(start|end|offset:[0-9]+|time:.+|-[0-9]+(ms|s|m|h|d)?)$"
+});
+
+/// Patterns: an array, or one of them as a string.
+#[derive(JsonSchema)]
+#[schemars(untagged)]
+pub enum Patterns {
+    /// One.
+    One(String),
+    /// Several.
+    Several(Vec<String>),
+}
+
+/// The configuration of Switchboard.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields, title = "Switchboard configuration")]
+pub struct Document {
+    /// Addresses to listen on; `http://127.0.0.1:7070` by default.
+    pub listen: Option<Patterns>,
+    /// `disk:DIR` keeps messages in that folder, `memory` loses them at the end.
+    pub engine: Option<String>,
+    /// The address under which callers reach this server.
+    pub public_url: Option<String>,
+    /// Certificate and key for https listeners.
+    pub tls: Option<Tls>,
+    /// HTTP.
+    pub http: Option<Http>,
+    /// Limits.
+    pub limits: Option<Limits>,
+    /// Topics by name.
+    pub topics: Option<BTreeMap<String, Topic>>,
+    /// Services by name, `package.Service`.
+    pub services: Option<BTreeMap<String, Service>>,
+    /// Own paths: "METHOD /path" to a method or a topic.
+    pub routes: Option<BTreeMap<String, Target>>,
+    /// Folders to serve, by path.
+    #[schemars(rename = "static")]
+    pub statics: Option<BTreeMap<String, String>>,
+    /// Who may come in. With nothing here only this machine may.
+    pub auth: Option<Auth>,
+    /// What each role may do.
+    pub roles: Option<BTreeMap<String, Role>>,
+    /// The echo protocol, for tests.
+    pub echo: Option<Echo>,
+}
+
+/// `[tls]`
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct Tls {
+    /// PEM file with the certificate chain, relative to this file.
+    pub cert: String,
+    /// PEM file with the private key, relative to this file.
+    pub key: String,
+}
+
+/// `[http]`
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct Http {
+    /// Origins that browsers may call from: scheme, host and port.
+    pub origins: Option<Patterns>,
+    /// Longest `Prefer: wait`; 60s by default.
+    pub wait_max: Option<Duration>,
+    /// Time between comments on a quiet event stream; 15s by default.
+    pub heartbeat: Option<Duration>,
+    /// Whether CORS is answered; true by default.
+    pub cors: Option<bool>,
+}
+
+/// `[limits]`
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct Limits {
+    /// Largest body of a message; 1MiB by default, at most 64MiB.
+    pub message: Option<Size>,
+    /// Largest request with several messages; 8MiB by default.
+    pub request: Option<Size>,
+    /// Budget for what waits in memory; 512MiB by default.
+    pub memory: Option<Size>,
+    /// Most connections at a time; 16384 by default.
+    pub connections: Option<u32>,
+    /// Largest header list of a request; 64KiB by default.
+    pub headers: Option<Size>,
+}
+
+/// `[topics.NAME]`
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct Topic {
+    /// How many partitions; 1 by default. Can grow, not shrink.
+    pub partitions: Option<u32>,
+    /// Messages older than this go.
+    pub keep_age: Option<Duration>,
+    /// The oldest go when there are more bytes than this.
+    pub keep_bytes: Option<Size>,
+    /// What every group has acknowledged goes.
+    pub keep_until_consumed: Option<bool>,
+    /// Largest body; `[limits] message` by default.
+    pub max_message: Option<Size>,
+    /// Kept in memory only. Cannot be changed later.
+    pub memory: Option<bool>,
+    /// Patterns that this topic takes beside its own name.
+    pub claims: Option<Patterns>,
+    /// Groups by name.
+    pub groups: Option<BTreeMap<String, Group>>,
+}
+
+/// `[topics.NAME.groups.GROUP]`
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct Group {
+    /// `queue` hands out leases, `cursor` remembers a position.
+    pub mode: Option<Mode>,
+    /// Where a new group begins; `start` by default.
+    pub start: Option<Start>,
+    /// How long a delivery is leased; 30s by default.
+    pub lease: Option<Duration>,
+    /// How often a message is tried; 0, the default, is no limit.
+    pub attempts: Option<u32>,
+    /// Topic for messages that failed their last attempt.
+    pub dead_letter: Option<Name>,
+    /// Delay of an automatic return.
+    pub backoff: Option<Duration>,
+    /// `key` hands out messages of one key one at a time.
+    pub order: Option<Order>,
+}
+
+/// `[services."package.Service"]`
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct Service {
+    /// Its methods: names, or tables with what differs.
+    pub methods: OneOrMoreMethods,
+    /// The topic of its jobs; `Service.Method` by default.
+    pub topic: Option<Name>,
+    /// How its jobs run.
+    pub job: Option<Job>,
+}
+
+/// Methods: an array, or one name.
+#[derive(JsonSchema)]
+#[schemars(untagged)]
+pub enum OneOrMoreMethods {
+    /// One.
+    One(String),
+    /// Several.
+    Several(Vec<Method>),
+}
+
+/// A method: its name, or a table.
+#[derive(JsonSchema)]
+#[schemars(untagged)]
+pub enum Method {
+    /// Its name.
+    Name(String),
+    /// Its name and what differs from the service.
+    Table(MethodTable),
+}
+
+/// A method with what differs from its service.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct MethodTable {
+    /// Its name, without the service.
+    pub name: String,
+    /// The topic of its jobs.
+    pub topic: Option<Name>,
+    /// How long a job may take, retries included; 10m by default.
+    pub timeout: Option<Duration>,
+    /// How often a job is tried; 3 by default.
+    pub attempts: Option<u32>,
+    /// How long a result is kept; 24h by default.
+    pub keep_result: Option<Duration>,
+    /// How long a worker may be silent; 30s by default.
+    pub lease: Option<Duration>,
+    /// Delay before a retry; 1s by default.
+    pub backoff: Option<Duration>,
+}
+
+/// `job = {…}`
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct Job {
+    /// How long a job may take, retries included; 10m by default.
+    pub timeout: Option<Duration>,
+    /// How often a job is tried; 3 by default.
+    pub attempts: Option<u32>,
+    /// How long a result is kept; 24h by default.
+    pub keep_result: Option<Duration>,
+    /// How long a worker may be silent; 30s by default.
+    pub lease: Option<Duration>,
+    /// Delay before a retry; 1s by default.
+    pub backoff: Option<Duration>,
+}
+
+/// What a route leads to: `package.Service/Method`, or a topic to read.
+#[derive(JsonSchema)]
+#[schemars(untagged)]
+pub enum Target {
+    /// Calls this method.
+    Call(String),
+    /// Reads a topic.
+    Read(ReadTarget),
+}
+
+/// `{ topic = "pattern" }`
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct ReadTarget {
+    /// The pattern to read.
+    pub topic: String,
+}
+
+/// `[auth]`
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct Auth {
+    /// API keys by the name of their owner.
+    pub keys: Option<BTreeMap<String, Key>>,
+    /// Whose JWTs are accepted.
+    pub jwt: Option<Vec<Jwt>>,
+}
+
+/// A key: a secret whose role has the owner's name, or a table.
+#[derive(JsonSchema)]
+#[schemars(untagged)]
+pub enum Key {
+    /// The secret.
+    Secret(Secret),
+    /// The secret and its role.
+    Table(KeyTable),
+}
+
+/// A key with its role.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct KeyTable {
+    /// The secret.
+    pub key: Secret,
+    /// Its role; `admin` may do everything.
+    pub role: Option<String>,
+}
+
+/// `[[auth.jwt]]`
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct Jwt {
+    /// Required `iss`.
+    pub issuer: String,
+    /// Required `aud`.
+    pub audience: String,
+    /// The only algorithm accepted.
+    pub algorithm: Algorithm,
+    /// The shared secret, or the public key as PEM.
+    pub key: Secret,
+    /// Name of the claim that holds the role; `role` by default.
+    pub role: Option<String>,
+}
+
+/// `[roles.NAME]`
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct Role {
+    /// Addresses it may publish to.
+    pub publish: Option<Patterns>,
+    /// Topics it may read.
+    pub read: Option<Patterns>,
+    /// Topics whose groups it may consume from.
+    pub consume: Option<Patterns>,
+    /// Methods it may call: `code.v1.Runner/*`.
+    pub call: Option<Patterns>,
+    /// Methods it may serve as a worker.
+    pub serve: Option<Patterns>,
+    /// What it may create, change and delete.
+    pub manage: Option<Patterns>,
+    /// May do everything.
+    pub admin: Option<bool>,
+}
+
+/// `[echo]`
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct Echo {
+    /// Whether it is spoken; false by default.
+    pub enabled: Option<bool>,
+}
