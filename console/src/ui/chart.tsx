@@ -1,0 +1,93 @@
+// Messages in and out a second: gaps stay gaps, the axis begins at zero, and a table says the same.
+import { useEffect, useRef } from "preact/hooks";
+import uPlot from "uplot";
+import type { Sample } from "../lib/status.ts";
+import { clock, rate } from "../lib/format.ts";
+import { Table } from "./parts.tsx";
+
+/** The colour that a custom property stands for right now, light or dark. */
+function colour(at: Element, name: string): string {
+  const probe = document.createElement("i");
+  probe.style.color = `var(${name})`;
+  at.append(probe);
+  const c = getComputedStyle(probe).color;
+  probe.remove();
+  return c;
+}
+
+export function Chart({ of, theme, span }: { of: Sample[]; theme: string; span: number }) {
+  const box = useRef<HTMLDivElement>(null);
+  const plot = useRef<uPlot | null>(null);
+  useEffect(() => {
+    const at = box.current;
+    if (!at) return;
+    const build = () => {
+      plot.current?.destroy();
+      const [grid, text, a, b] = ["--line", "--faint", "--in", "--out"].map((n) => colour(at, n)) as [string, string, string, string];
+      const axis = { stroke: text, grid: { stroke: grid, width: 1 }, ticks: { stroke: grid, width: 1, size: 4 }, font: "12px system-ui, sans-serif" };
+      plot.current = new uPlot(
+        {
+          width: at.clientWidth,
+          height: 220,
+          cursor: { points: { size: 7 }, drag: { x: false, y: false } },
+          legend: { show: false },
+          scales: {
+            x: { range: () => [Date.now() / 1000 - span, Date.now() / 1000] },
+            y: { range: (_u, _min, max) => [0, Math.max(1, max * 1.15)] },
+          },
+          axes: [
+            { ...axis, space: 80, values: "{HH}:{mm}:{ss}" },
+            { ...axis, size: 58, values: (_u, v) => v.map((n) => `${rate(n)} /s`) },
+          ],
+          series: [
+            {},
+            { label: "in", stroke: a, width: 2, spanGaps: false, points: { show: false } },
+            { label: "out", stroke: b, width: 2, dash: [6, 4], spanGaps: false, points: { show: false } },
+          ],
+        },
+        [[], [], []],
+        at,
+      );
+    };
+    build();
+    const size = new ResizeObserver(() => plot.current?.setSize({ width: at.clientWidth, height: 220 }));
+    size.observe(at);
+    const scheme = matchMedia("(prefers-color-scheme: dark)");
+    const changed = () => {
+      build();
+      plot.current?.setData(data.current);
+    };
+    scheme.addEventListener("change", changed);
+    plot.current?.setData(data.current);
+    return () => {
+      scheme.removeEventListener("change", changed);
+      size.disconnect();
+      plot.current?.destroy();
+      plot.current = null;
+    };
+  }, [theme, span]);
+  const data = useRef<uPlot.AlignedData>([[], [], []]);
+  data.current = [of.map((s) => s.at), of.map((s) => s.in), of.map((s) => s.out)];
+  useEffect(() => plot.current?.setData(data.current), [of]);
+  return <div class="chart" ref={box} role="img" aria-label="Messages in and out a second over time; the table below holds the same figures" />;
+}
+
+export function ChartTable({ of }: { of: Sample[] }) {
+  const newest = of.slice(-60).reverse();
+  return (
+    <>
+      <Table label="Messages a second, newest first" head={["Time", ["In a second", "n"], ["Out a second", "n"]]} class="dense">
+        {newest.map((s) => (
+          <tr key={s.at}>
+            <td class="mono">{clock(new Date(s.at * 1000).toISOString())}</td>
+            <td class="n">{s.in === null ? "unknown" : rate(s.in)}</td>
+            <td class="n">{s.out === null ? "unknown" : rate(s.out)}</td>
+          </tr>
+        ))}
+      </Table>
+      <p class="faint">
+        The newest {newest.length} of {of.length} readings kept in this tab.
+      </p>
+    </>
+  );
+}
