@@ -1,7 +1,7 @@
 // The frame around every screen: navigation, banners, theme, keys.
 import { useSignal } from "@preact/signals";
 import { render } from "preact";
-import { useEffect, useRef } from "preact/hooks";
+import { useEffect, useLayoutEffect, useRef } from "preact/hooks";
 import "uplot/dist/uPlot.min.css";
 import "./app.css";
 import { announcement, apiKey, loginWanted, lostSince, setKey } from "./lib/api.ts";
@@ -61,7 +61,7 @@ function App() {
   const main = useRef<HTMLElement>(null);
   const page = route.value.path.join("/");
   const first = useRef(true);
-  useEffect(() => {
+  useLayoutEffect(() => {
     document.title = [...[...route.value.path].reverse(), "Switchboard"].join(" · ");
     scrollTo(0, 0);
     // A new page is read from its top; the first one leaves the focus where the browser put it.

@@ -28,6 +28,11 @@ export function JobPage({ id }: { id: string }) {
   const reload = useRef(load.reload);
   reload.current = load.reload;
 
+  const kept = useRef<Job | null>(null);
+  if (load.data) kept.current = load.data;
+  const j = kept.current;
+  const known = j !== null;
+
   useEffect(() => {
     let log: JobEvent[] = [];
     let marks: JobEvent[] = [];
@@ -39,6 +44,8 @@ export function JobPage({ id }: { id: string }) {
     lines.value = [];
     states.value = [];
     problem.value = null;
+    // What does not exist is said once, by the request for the job itself.
+    if (!known) return;
     const stop = follow(path, {}, "again", {
       names: ["state", "progress", "log", "result", "error"],
       grants: { jobs: [id] },
@@ -88,12 +95,8 @@ export function JobPage({ id }: { id: string }) {
       stop();
       clearInterval(beat);
     };
-  }, [id]);
+  }, [id, known]);
 
-  const kept = useRef<Job | null>(null);
-  if (load.data) kept.current = load.data;
-  if (kept.current?.id !== id) kept.current = null;
-  const j = kept.current;
   const done = j ? finished(j) : false;
   const now = useNow();
 
@@ -118,7 +121,7 @@ export function JobPage({ id }: { id: string }) {
         )}
       </header>
       {!j && <ProblemBox of={load.problem} />}
-      <ProblemBox of={problem.value} />
+      {j && <ProblemBox of={problem.value} />}
       {!j && load.loading && <p class="faint">Asking the server…</p>}
       {j && (
         <>
@@ -157,7 +160,7 @@ export function JobPage({ id }: { id: string }) {
               <div class="problem">
                 <strong class="mono">{j.error.code ?? "failed"}</strong>
                 <p class="pre">{j.error.message}</p>
-                <p class="fix">{j.error.retryable ? "A later attempt may succeed." : "Another attempt would end the same; change the input, or the worker."}</p>
+                <p class="fix">{j.error.retryable ? "The worker says that trying again may help." : "The worker says that trying again would not help."}</p>
               </div>
             </section>
           )}

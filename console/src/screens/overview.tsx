@@ -63,9 +63,11 @@ export function Overview() {
 
       <div class="columns">
         <JobsPanel of={s} />
-        <Memory of={s} />
+        <div class="stack">
+          <Memory of={s} />
+          <Listeners of={s.listeners ?? []} />
+        </div>
       </div>
-      <Listeners of={s.listeners ?? []} />
     </>
   );
 }
@@ -103,7 +105,7 @@ function JobsPanel({ of }: { of: Status }) {
                 <State of={n} />
               </a>
               <span class={`meter s-${n}`} aria-hidden="true">
-                <i style={{ inlineSize: `${(100 * Number(jobs[n])) / total}%` }} />
+                {Number(jobs[n]) > 0 && <i style={{ inlineSize: `${(100 * Number(jobs[n])) / total}%` }} />}
               </span>
               <span class="n">{num(jobs[n])}</span>
             </li>
@@ -135,7 +137,11 @@ function Memory({ of }: { of: Status }) {
 }
 
 function Listeners({ of }: { of: (string | Record<string, unknown>)[] }) {
-  const rows = of.map((l) => (typeof l === "string" ? { listener: l } : l));
+  const rows = of.map((l) => {
+    if (typeof l !== "string") return l;
+    const [protocol, address] = l.split("://", 2);
+    return address === undefined ? { listener: l } : { protocol, address };
+  });
   const names = [...new Set(rows.flatMap((r) => Object.keys(r)))];
   return (
     <section class="panel">

@@ -32,16 +32,22 @@ export function Chart({ of, theme, span }: { of: Sample[]; theme: string; span: 
           cursor: { points: { size: 7 }, drag: { x: false, y: false } },
           legend: { show: false },
           scales: {
-            x: { range: () => [Date.now() / 1000 - span, Date.now() / 1000] },
+            // As wide as what is known, up to the span chosen: an empty chart tells nothing.
+            x: {
+              range: () => {
+                const now = Date.now() / 1000;
+                return [Math.max(now - span, Math.min(data.current[0][0] ?? now, now - 60)), now];
+              },
+            },
             y: { range: (_u, _min, max) => [0, Math.max(1, max * 1.15)] },
           },
           axes: [
-            { ...axis, space: 80, values: "{HH}:{mm}:{ss}" },
+            { ...axis, space: 80, size: 28, values: "{HH}:{mm}:{ss}" },
             { ...axis, size: 58, values: (_u, v) => v.map((n) => `${rate(n)} /s`) },
           ],
           series: [
             {},
-            { label: "in", stroke: a, width: 2, spanGaps: false, points: { show: false } },
+            { label: "in", stroke: a, fill: `color-mix(in srgb, ${a} 9%, transparent)`, width: 2, spanGaps: false, points: { show: false } },
             { label: "out", stroke: b, width: 2, dash: [6, 4], spanGaps: false, points: { show: false } },
           ],
         },

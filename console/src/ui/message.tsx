@@ -35,7 +35,7 @@ export function BodyView({ of }: { of: Body }) {
           {of.content_type ?? "no content type"} · {bytes(data.length)}
         </span>
         <span class="grow" />
-        {text !== null && <Copy label="Copy body" text={() => text} />}
+        {text !== null && <Copy label="Copy" text={() => text} />}
       </div>
       {text === null && <p class="note">Not UTF-8, so there is no text to show: these are the bytes.</p>}
       {data.length === 0 ? (

@@ -37,14 +37,14 @@ const TONES: Record<string, string> = {
   failed: "bad",
   cancelled: "dim",
   expired: "warn",
-  live: "good",
+  live: "live",
   connecting: "wait",
   reconnecting: "warn",
   ended: "dim",
   paused: "warn",
 };
 
-const SIGNS: Record<string, string> = { good: "✓", bad: "✕", run: "▸", wait: "…", warn: "!", dim: "–" };
+const SIGNS: Record<string, string> = { good: "✓", live: "●", bad: "✕", run: "▸", wait: "…", warn: "!", dim: "–" };
 
 /** A state: by word, sign and colour, never by colour alone. */
 export function State({ of }: { of: string }) {
@@ -217,7 +217,7 @@ export function Search({ label, value, change, list }: { label: string; value: s
   const timer = useRef(0);
   const id = useId();
   return (
-    <label class="field">
+    <label class="field inline search">
       <span>{label}</span>
       <input
         type="search"
