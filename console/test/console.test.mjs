@@ -132,6 +132,17 @@ test("a burst is sampled, and says so", async () => {
   await api.call("DELETE", `topics/${TOPIC}-burst`);
 });
 
+test("a topic that does not exist yet is waited for", async () => {
+  await visit(`#/topics/${TOPIC}-later`, { expected: ["404"] }, async (page) => {
+    await page.getByText("This topic does not exist yet").waitFor();
+    await page.locator(".state", { hasText: "live" }).waitFor();
+    await api.call("POST", `topics/${TOPIC}-later`, "the first");
+    await page.locator(".row", { hasText: "the first" }).waitFor();
+    assert.equal(await page.locator(".problem").count(), 0);
+  });
+  await api.call("DELETE", `topics/${TOPIC}-later`);
+});
+
 test("publishing from the form", async () => {
   await visit(`#/topics/${TOPIC}`, {}, async (page) => {
     await page.locator(".state", { hasText: "live" }).waitFor();

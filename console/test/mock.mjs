@@ -190,7 +190,8 @@ export async function start({ port = 0, key = null } = {}) {
         return say(201, r, { Location: `/topics/${a}/messages/${r.partition}-${r.offset}` });
       }
       if (m === "GET" && sse) {
-        const t = topic(a);
+        // What does not exist can be waited for, but has no history.
+        const t = q.get("from") === "end" || q.get("after") ? topic(a) : find(a);
         const all = () => t.log.flat().filter((x) => q.get("partition") === null || x.partition === Number(q.get("partition"))).sort((x, y) => (x.at < y.at ? -1 : 1));
         const last = req.headers["last-event-id"] ?? q.get("after");
         const from = q.get("from");

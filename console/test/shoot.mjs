@@ -15,6 +15,7 @@ const pages = {
   message: ["#/topics/orders?m=MESSAGE"],
   write: ["#/topics/orders?write=1"],
   policy: ["#/topics/orders?tab=policy"],
+  table: ["#/?view=table"],
   "topic-groups": ["#/topics/orders?tab=groups"],
   groups: ["#/groups"],
   group: ["#/groups/orders/billing?peek=1"],
@@ -42,6 +43,16 @@ for (const [name, width, scheme] of [
     if (wide > 0) console.log(`${name} ${file}: ${wide} px too wide`);
     await page.screenshot({ path: `${folder}/${name}-${file}.png`, fullPage: width < 500 });
   }
+  const act = async (file, hash, ...clicks) => {
+    await page.goto(`${base}/console/${hash}`);
+    for (const c of clicks) await page.getByRole("button", { name: c }).click();
+    await page.waitForTimeout(400);
+    await page.screenshot({ path: `${folder}/${name}-${file}.png` });
+  };
+  await act("seek", "#/groups/orders/billing", "See what it would do");
+  await act("delete", "#/topics/orders?tab=policy", "Delete this topic");
+  await act("rerun", `#/jobs/${id("succeeded")}`, "Run again");
+  await act("help", "#/", "Keyboard shortcuts");
   await context.close();
 }
 await browser.close();

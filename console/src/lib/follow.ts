@@ -107,8 +107,8 @@ export function follow(path: string, query: Record<string, string | undefined>, 
     if (stopped) return;
     if (p.status === 0 || p.status === 429 || p.status >= 500 || lostSince.value) return again();
     stop();
-    to.problem(p);
     to.state("ended");
+    to.problem(p);
   }
 
   to.state("connecting");

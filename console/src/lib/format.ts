@@ -147,7 +147,7 @@ export function indent(text: string): string | null {
   return out;
 }
 
-/** One word of a POSIX shell command. */
+/** One word of a POSIX shell command, quoted only where it must be. */
 export function quote(word: string): string {
   return /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", `'\\''`)}'`;
 }

@@ -50,6 +50,12 @@ export function startKeys(theme: () => void): void {
   let went = 0;
   addEventListener("keydown", (e) => {
     const at = e.target as HTMLElement;
+    // A link that acts as a button answers to the space bar as well.
+    if (e.key === " " && at.matches("a[role=button]")) {
+      at.click();
+      e.preventDefault();
+      return;
+    }
     if (e.ctrlKey || e.metaKey || e.altKey || at.closest("input,textarea,select,dialog")) return;
     if (e.key === "?") {
       helpOpen.value = true;

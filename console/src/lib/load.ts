@@ -1,6 +1,6 @@
 // Loads what a view shows, again every so often, and never lets an old answer overwrite a newer one.
 import { useEffect, useRef, useState } from "preact/hooks";
-import { apiKey, lostSince, Problem } from "./api.ts";
+import { apiKey, Problem } from "./api.ts";
 
 export interface Loaded<T> {
   data: T | null;
@@ -25,8 +25,11 @@ export function useLoad<T>(key: string, load: (signal: AbortSignal) => Promise<T
           const data = await latest.current.load(abort.signal);
           if (!abort.signal.aborted) set({ key, data, problem: null });
         } catch (e) {
-          // While the connection is lost the banner says so, and what was shown last stays.
-          if (!abort.signal.aborted) set((s) => ({ key, data: lostSince.value && s.key === key ? s.data : null, problem: Problem.of(e) }));
+          if (abort.signal.aborted) return;
+          const problem = Problem.of(e);
+          // What was shown last stays while the server cannot answer; a refusal takes its place.
+          const keep = problem.status === 0 || problem.status === 429 || problem.status >= 500;
+          set((s) => ({ key, data: keep && s.key === key ? s.data : null, problem }));
         }
       }
       if (every && !abort.signal.aborted) timer = window.setTimeout(run, every, false);

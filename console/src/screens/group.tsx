@@ -60,10 +60,10 @@ export function GroupPage({ topic, name }: { topic: string; name: string }) {
             <section class="panel">
               <h2>Position</h2>
               {g.position?.length ? (
-                <Table label="Position" head={[["Partition", "n"], ["Done up to", "n"], ["Next offset", "n"]]} class="dense">
+                <Table label="Position" head={["Partition", ["Done up to", "n"], ["Next offset", "n"]]} class="dense">
                   {g.position.map((p) => (
                     <tr key={p.partition}>
-                      <td class="n">{num(p.partition)}</td>
+                      <td>{num(p.partition)}</td>
                       <td class="n">{num(p.floor)}</td>
                       <td class="n">{num(p.end)}</td>
                     </tr>

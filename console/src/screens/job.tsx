@@ -2,6 +2,7 @@
 import { useSignal } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
 import { ask, curl, getJson, parse, Problem, say, sendJson, url } from "../lib/api.ts";
+import { jobCommand } from "../lib/command.ts";
 import { follow, type FollowState } from "../lib/follow.ts";
 import { bytes, clock, count, duration, num, textOf } from "../lib/format.ts";
 import { useLoad, useNow } from "../lib/load.ts";
@@ -134,6 +135,7 @@ export function JobPage({ id }: { id: string }) {
             </button>
             <span class="grow" />
             <Copy label="Copy as curl" text={() => curl("GET", url(path), { Accept: "text/event-stream" }, undefined, ["-N"])} />
+            <Copy label="Copy as command" text={() => jobCommand("logs", id)} />
             <Copy label="Copy id" text={() => id} />
           </div>
           <section class="panel">

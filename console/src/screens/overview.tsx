@@ -44,8 +44,9 @@ export function Overview() {
       <section class="panel">
         <div class="bar">
           <h2>Messages a second</h2>
-          <span class="key in">in</span>
-          <span class="key out">out</span>
+          <span class="keys-line">
+            <span class="key in">in</span> <span class="key out">out</span>
+          </span>
           <span class="grow" />
           <nav class="tabs" aria-label="Time range">
             {SPANS.map(([n]) => (
@@ -62,11 +63,11 @@ export function Overview() {
       </section>
 
       <div class="columns">
-        <JobsPanel of={s} />
         <div class="stack">
+          <JobsPanel of={s} />
           <Memory of={s} />
-          <Listeners of={s.listeners ?? []} />
         </div>
+        <Listeners of={s.listeners ?? []} />
       </div>
     </>
   );

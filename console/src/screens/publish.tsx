@@ -1,7 +1,8 @@
 // Writes one message.
 import { useSignal } from "@preact/signals";
 import { curl, Problem, say, sendJson, url } from "../lib/api.ts";
-import { num, quote } from "../lib/format.ts";
+import { pubCommand } from "../lib/command.ts";
+import { num } from "../lib/format.ts";
 import type { Num } from "../lib/types.ts";
 import { Copy, ProblemBox } from "../ui/parts.tsx";
 import { withQuery } from "../lib/router.ts";
@@ -50,11 +51,7 @@ export function Publish({ topic, published }: { topic: string; published: () => 
     return curl("POST", url(`topics/${encodeURIComponent(m.address)}`), h, m.body);
   };
 
-  const asCommand = () => {
-    const m = message();
-    const more = [m.key && `--key ${quote(m.key)}`, m.content_type && `--type ${quote(m.content_type)}`, ...Object.entries(m.headers ?? {}).map(([k, v]) => `--header ${quote(`${k}: ${v}`)}`)];
-    return ["switchboard pub", quote(m.address), quote(m.body), ...more.filter(Boolean)].join(" ");
-  };
+  const asCommand = () => pubCommand(message());
 
   async function send(e: Event) {
     e.preventDefault();

@@ -2,8 +2,9 @@
 import { useSignal } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
 import { ask, curl, parse, Problem, say, url } from "../lib/api.ts";
-import { follow, type FollowState } from "../lib/follow.ts";
-import { bodyBytes, bytes, clock, count, num, quote, textOf } from "../lib/format.ts";
+import { subCommand } from "../lib/command.ts";
+import { follow, type Following, type FollowState } from "../lib/follow.ts";
+import { bodyBytes, bytes, clock, count, num, textOf } from "../lib/format.ts";
 import { param, setQuery } from "../lib/router.ts";
 import type { Header, Message, Partition } from "../lib/types.ts";
 import { keyText, MessageDetail, place, preview } from "../ui/message.tsx";
@@ -71,14 +72,19 @@ export function Tail({ topic, partitions }: { topic: string; partitions: Partiti
     };
     flush.current = show;
 
-    const stop = follow(`topics/${encodeURIComponent(topic)}`, { envelope: "1", partition, ...startOf(from) }, "after", {
+    const path = `topics/${encodeURIComponent(topic)}`;
+    const to: Following = {
       names: ["envelope", "message"],
       grants: { read: [topic] },
       state: (s) => {
         state.value = s;
       },
       problem: (p) => {
-        problem.value = p;
+        // What does not exist yet has no history to read, but may be waited for.
+        if (p.status === 404 && !waiting) {
+          waiting = true;
+          stop = follow(path, { envelope: "1", partition, from: "end" }, "after", to);
+        } else problem.value = p;
       },
       event: (_name, data) => {
         const now = Math.floor(Date.now() / 1000);
@@ -101,7 +107,9 @@ export function Tail({ topic, partitions }: { topic: string; partitions: Partiti
         if (fresh.length > ROWS) fresh.shift();
         if (still.current) c.held++;
       },
-    });
+    };
+    let waiting = from === "now";
+    let stop = follow(path, { envelope: "1", partition, ...startOf(from) }, "after", to);
     const beat = setInterval(show, 100);
     const summary = setInterval(() => {
       if (c.got > spoken) say(`${count(c.got - spoken, "new message")} in ${topic}${still.current ? `, ${c.held} held back` : ""}.`);
@@ -117,7 +125,6 @@ export function Tail({ topic, partitions }: { topic: string; partitions: Partiti
   const c = counts.value;
   const isPaused = paused.value || hovered.value;
   const tail = url(`topics/${encodeURIComponent(topic)}`, { partition, ...startOf(from) });
-  const flags: Record<string, string> = { start: "--from start", now: "", time: `--from ${quote(time || "-1h")}`, last: "--last 20" };
 
   return (
     <section class="tail" aria-label="Messages">
@@ -174,7 +181,7 @@ export function Tail({ topic, partitions }: { topic: string; partitions: Partiti
         </span>
         <span class="grow" />
         <Copy label="Copy as curl" text={() => curl("GET", tail, { Accept: "text/event-stream" }, undefined, ["-N"])} />
-        <Copy label="Copy as command" text={() => `switchboard sub ${quote(topic)} ${flags[from] ?? ""}`.trim()} />
+        <Copy label="Copy as command" text={() => subCommand(topic, startOf(from))} />
       </div>
       {c.skipped > 0 && (
         <p class="note">

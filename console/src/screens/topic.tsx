@@ -100,10 +100,10 @@ function PolicyView({ of: t, path }: { of: Topic; path: string }) {
       </section>
       <section class="panel">
         <h2>Partitions</h2>
-        <Table label="Partitions" head={[["Partition", "n"], ["First kept offset", "n"], ["Next offset", "n"], ["Kept", "n"]]} class="dense">
+        <Table label="Partitions" head={["Partition", ["First kept offset", "n"], ["Next offset", "n"], ["Kept", "n"]]} class="dense">
           {(t.partition ?? []).map((p) => (
             <tr key={p.partition}>
-              <td class="n">{num(p.partition)}</td>
+              <td>{num(p.partition)}</td>
               <td class="n">{num(p.start)}</td>
               <td class="n">{num(p.end)}</td>
               <td class="n">{bytes(p.bytes)}</td>

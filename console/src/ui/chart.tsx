@@ -17,6 +17,9 @@ function colour(at: Element, name: string): string {
 
 export function Chart({ of, theme, span }: { of: Sample[]; theme: string; span: number }) {
   const box = useRef<HTMLDivElement>(null);
+  const readout = useRef<HTMLSpanElement>(null);
+  const shown = useRef(of);
+  shown.current = of;
   const plot = useRef<uPlot | null>(null);
   useEffect(() => {
     const at = box.current;
@@ -45,6 +48,15 @@ export function Chart({ of, theme, span }: { of: Sample[]; theme: string; span: 
             { ...axis, space: 80, size: 28, values: "{HH}:{mm}:{ss}" },
             { ...axis, size: 58, values: (_u, v) => v.map((n) => `${rate(n)} /s`) },
           ],
+          hooks: {
+            setCursor: [
+              (u) => {
+                const s = u.cursor.idx === null || u.cursor.idx === undefined ? undefined : shown.current[u.cursor.idx];
+                if (!readout.current) return;
+                readout.current.textContent = s && (u.cursor.left ?? -1) >= 0 ? `${clock(new Date(s.at * 1000).toISOString()).slice(0, -4)}   in ${rate(s.in)} /s   out ${rate(s.out)} /s` : "";
+              },
+            ],
+          },
           series: [
             {},
             { label: "in", stroke: a, fill: `color-mix(in srgb, ${a} 9%, transparent)`, width: 2, spanGaps: false, points: { show: false } },
@@ -75,7 +87,12 @@ export function Chart({ of, theme, span }: { of: Sample[]; theme: string; span: 
   const data = useRef<uPlot.AlignedData>([[], [], []]);
   data.current = [of.map((s) => s.at), of.map((s) => s.in), of.map((s) => s.out)];
   useEffect(() => plot.current?.setData(data.current), [of]);
-  return <div class="chart" ref={box} role="img" aria-label="Messages in and out a second over time; the table below holds the same figures" />;
+  return (
+    <div class="chart">
+      <div ref={box} role="img" aria-label="Messages in and out a second over time; the button Table shows the same figures" />
+      <span class="readout" ref={readout} aria-hidden="true" />
+    </div>
+  );
 }
 
 export function ChartTable({ of }: { of: Sample[] }) {

@@ -1,7 +1,8 @@
 // A body and a message, byte by byte if need be.
 import { useSignal } from "@preact/signals";
 import { curl, url } from "../lib/api.ts";
-import { bodyBytes, bytes, fromBase64, hex, indent, num, quote, textOf } from "../lib/format.ts";
+import { pubCommand, type Writing } from "../lib/command.ts";
+import { bodyBytes, bytes, fromBase64, hex, indent, num, textOf } from "../lib/format.ts";
 import type { Body, Header, Message } from "../lib/types.ts";
 import { Clock, Copy, Facts } from "./parts.tsx";
 
@@ -76,6 +77,12 @@ export function preview(m: Message): string {
   return m.body.slice(0, 300).replace(/\s+/g, " ");
 }
 
+/** What would publish this message once more. */
+function again(m: Message): Writing {
+  const headers = Object.fromEntries(Object.entries(m.headers ?? {}).map(([k, v]) => [k, headerText(v)]));
+  return { address: m.address ?? m.topic, key: m.key, headers, content_type: m.content_type, body: m.body ?? "", encoding: m.encoding };
+}
+
 export function MessageDetail({ of, close }: { of: Message; close: () => void }) {
   const at = url(`topics/${encodeURIComponent(of.topic)}/messages/${place(of)}`);
   const headers = Object.entries(of.headers ?? {});
@@ -123,7 +130,7 @@ export function MessageDetail({ of, close }: { of: Message; close: () => void })
       )}
       <div class="bar">
         <Copy label="Copy as curl" text={() => curl("GET", at, {}, undefined, ["-i"])} />
-        <Copy label="Copy as command" text={() => `switchboard sub ${quote(of.topic)} --from offset:${of.offset} --partition ${of.partition} --limit 1`} />
+        <Copy label="Copy as publish command" text={() => pubCommand(again(of))} />
         {of.id && <Copy label="Copy id" text={() => of.id ?? ""} />}
       </div>
     </section>
