@@ -25,13 +25,22 @@ await build({
 });
 for (const name of ["index.html", "favicon.svg"]) await copyFile(new URL(`src/${name}`, here), new URL(name, dist));
 
+// What is bundled keeps its licences: they are served beside it.
+let licences = "The console of Switchboard contains the following software.\n";
+for (const name of ["preact", "@preact/signals", "@preact/signals-core", "uplot"]) {
+  const { version, homepage } = JSON.parse(await readFile(new URL(`node_modules/${name}/package.json`, here), "utf8"));
+  const text = await readFile(new URL(`node_modules/${name}/LICENSE`, here), "utf8");
+  licences += `\n${"=".repeat(72)}\n${name} ${version}${homepage ? ` ${homepage}` : ""}\n\n${text.trim()}\n`;
+}
+await writeFile(new URL("licenses.txt", dist), licences);
+
 let total = 0;
-for (const name of ["index.html", "app.js", "app.css", "favicon.svg"]) {
+for (const name of ["index.html", "app.js", "app.css", "favicon.svg", "licenses.txt"]) {
   const plain = await readFile(new URL(name, dist));
   const packed = gzipSync(plain, { level: 9 });
   packed[9] = 255; // the same bytes on every system: the header names none
   await writeFile(new URL(`${name}.gz`, dist), packed);
-  total += packed.length;
+  if (name !== "licenses.txt") total += packed.length;
   console.log(`${name.padEnd(12)} ${String(plain.length).padStart(7)} B  gz ${String(packed.length).padStart(6)} B`);
 }
 console.log(`first load ${total} B of ${LIMIT} B`);

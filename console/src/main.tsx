@@ -170,6 +170,9 @@ function Help() {
         />{" "}
         Single keys are shortcuts
       </label>
+      <p>
+        <a href="licenses.txt">Licences of what the console contains</a>
+      </p>
     </Dialog>
   );
 }

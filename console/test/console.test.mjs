@@ -87,7 +87,7 @@ test("topics: search in the server, and the way to a topic", async () => {
     await page.waitForURL(/prefix=console-test/);
     await page.getByRole("link", { name: TOPIC }).click();
     await page.getByRole("heading", { name: TOPIC }).waitFor();
-    assert.match(await text(page, ".head"), /6 messages/);
+    await page.locator(".head", { hasText: "6 messages" }).waitFor();
   });
 });
 
@@ -130,6 +130,23 @@ test("a burst is sampled, and says so", async () => {
     await page.getByText(/Sampling: at most 200 rows a second/).waitFor();
   });
   await api.call("DELETE", `topics/${TOPIC}-burst`);
+});
+
+test("what is kept, in pages", async () => {
+  const name = `${TOPIC}-pages`;
+  await api.json("PUT", `topics/${name}`, {});
+  await api.json("POST", "publish", { messages: Array.from({ length: 130 }, (_, i) => ({ address: name, body: `row ${i}.` })) });
+  await visit(`#/topics/${name}?from=pages`, {}, async (page) => {
+    await page.locator(".row", { hasText: "row 0." }).waitFor();
+    assert.equal(await page.locator(".row").count(), 100);
+    await page.keyboard.press("n");
+    await page.locator(".row", { hasText: "row 129." }).waitFor();
+    assert.equal(await page.locator(".row").count(), 30);
+    assert.equal(await page.getByText("Next page").count(), 0);
+    await page.goBack();
+    await page.locator(".row", { hasText: "row 0." }).waitFor();
+  });
+  await api.call("DELETE", `topics/${name}`);
 });
 
 test("a topic that does not exist yet is waited for", async () => {

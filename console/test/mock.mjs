@@ -5,7 +5,7 @@ import { readFile } from "node:fs/promises";
 import { randomUUID } from "node:crypto";
 
 const DIST = new URL("../dist/", import.meta.url);
-const TYPES = { html: "text/html; charset=utf-8", js: "text/javascript; charset=utf-8", css: "text/css; charset=utf-8", svg: "image/svg+xml" };
+const TYPES = { html: "text/html; charset=utf-8", js: "text/javascript; charset=utf-8", css: "text/css; charset=utf-8", svg: "image/svg+xml", txt: "text/plain; charset=utf-8" };
 
 class Refusal extends Error {
   constructor(status, code, title, detail, fix) {
@@ -213,7 +213,11 @@ export async function start({ port = 0, key = null } = {}) {
         res.on("close", () => t.tails.delete(live));
         return;
       }
-      if (m === "GET") return say(200, { messages: find(a).log.flat().slice(0, limit), next: "" });
+      if (m === "GET") {
+        const list = find(a).log.flat();
+        const rest = list.slice(list.findIndex((x) => x.id === q.get("after")) + 1, undefined).slice(0, limit);
+        return say(200, { messages: rest, next: rest.at(-1)?.id ?? q.get("after") ?? "" });
+      }
     }
     if (first === "topics" && b === "info") return say(200, describe(find(a)));
     if (first === "topics" && b === "messages") {

@@ -52,7 +52,17 @@ for (const [name, width, scheme] of [
   await act("seek", "#/groups/orders/billing", "See what it would do");
   await act("delete", "#/topics/orders?tab=policy", "Delete this topic");
   await act("rerun", `#/jobs/${id("succeeded")}`, "Run again");
+  await act("hex", "#/topics/orders?m=0-26");
   await act("help", "#/", "Keyboard shortcuts");
   await context.close();
+}
+// Answers by hand what a page meets when it is not let in, or not answered.
+for (const [name, scheme, status] of [["login", "light", 401], ["lost", "dark", 0]]) {
+  const page = await browser.newPage({ viewport: { width: 1280, height: 860 }, colorScheme: scheme });
+  await page.goto(`${base}/console/`);
+  await page.waitForTimeout(500);
+  await page.route(/\/status$/, (r) => (status ? r.fulfill({ status, contentType: "application/problem+json", body: '{"title":"Who are you?","status":401}' }) : r.abort()));
+  await page.waitForTimeout(2500);
+  await page.screenshot({ path: `${folder}/${name}.png` });
 }
 await browser.close();

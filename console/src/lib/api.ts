@@ -78,6 +78,8 @@ export interface Ask {
   body?: BodyInit;
   headers?: Record<string, string>;
   signal?: AbortSignal;
+  /** For the request that watches over the connection: no answer within so many milliseconds means that it is lost. */
+  heartbeat?: number;
 }
 
 export function url(path: string, query?: Record<string, string | undefined>): URL {
@@ -90,13 +92,14 @@ export function url(path: string, query?: Record<string, string | undefined>): U
 export async function ask(method: string, at: string | URL, options: Ask = {}): Promise<Response> {
   const headers: Record<string, string> = { ...options.headers };
   if (apiKey.value) headers.Authorization = `Bearer ${apiKey.value}`;
-  const timeout = AbortSignal.timeout(20_000);
+  const timeout = AbortSignal.timeout(options.heartbeat ?? 30_000);
   const stop = options.signal ? AbortSignal.any([options.signal, timeout]) : timeout;
   let response: Response;
   try {
     response = await fetch(typeof at === "string" ? url(at) : at, { method, headers, body: options.body, signal: stop, cache: "no-store" });
   } catch (e) {
     if (options.signal?.aborted) throw e;
+    if (timeout.aborted && !options.heartbeat) throw new Problem("No answer in time", `${method} ${at} took longer than 30 seconds.`, "Try again; if it stays so, look at the load of the server.", 504);
     lostSince.value ??= new Date();
     throw new Problem("No connection to the server", `${method} ${at} was not answered.`, "Check that the server runs and can be reached from here.");
   }
@@ -110,8 +113,8 @@ export async function ask(method: string, at: string | URL, options: Ask = {}): 
   throw problem;
 }
 
-export async function getJson<T>(at: string | URL, signal?: AbortSignal): Promise<T> {
-  return parse<T>(await (await ask("GET", at, { signal, headers: { Accept: "application/json" } })).text());
+export async function getJson<T>(at: string | URL, signal?: AbortSignal, heartbeat?: number): Promise<T> {
+  return parse<T>(await (await ask("GET", at, { signal, heartbeat, headers: { Accept: "application/json" } })).text());
 }
 
 export async function sendJson<T>(method: string, at: string | URL, body?: unknown): Promise<T> {

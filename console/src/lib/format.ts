@@ -30,7 +30,7 @@ export function bytes(n: Num | null | undefined): string {
 /** A rate: whole numbers above ten, one decimal below. */
 export function rate(n: number | null | undefined): string {
   if (n === null || n === undefined) return "–";
-  return n >= 10 || n === 0 ? num(Math.round(n)) : n.toFixed(1);
+  return n >= 9.95 || n === 0 ? num(Math.round(n)) : n.toFixed(1);
 }
 
 export function duration(ms: number): string {

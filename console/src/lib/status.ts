@@ -32,7 +32,7 @@ async function look() {
   clearTimeout(timer);
   try {
     if (!loginWanted.value) {
-      const s = await getJson<Status>("status");
+      const s = await getJson<Status>("status", undefined, 5000);
       const at = Date.now() / 1000;
       const seconds = before ? at - before.at : 0;
       const step = (k: "messages_in" | "messages_out") => (before ? Number(s[k]) - Number(before.status[k]) : -1);

@@ -258,7 +258,9 @@ function Seek({ of: g, path, moved }: { of: Group; path: string; moved: () => vo
           close={() => (dry.value = null)}
           of={{
             title: `Move to ${dry.value.words}?`,
-            effect: (
+            effect: [dry.value.again, dry.value.skipped, g.leased].every((n) => Number(n) === 0) ? (
+              <p>Nothing would change: it is there already.</p>
+            ) : (
               <ul>
                 <li>
                   <b>{count(dry.value.again, "message")}</b> will be delivered again

@@ -1,14 +1,15 @@
 // The live tail of a topic: bounded, pausable, and honest about what it leaves out.
 import { useSignal } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
-import { ask, curl, parse, Problem, say, url } from "../lib/api.ts";
+import { ask, curl, getJson, parse, Problem, say, url } from "../lib/api.ts";
 import { subCommand } from "../lib/command.ts";
 import { follow, type Following, type FollowState } from "../lib/follow.ts";
 import { bodyBytes, bytes, clock, count, num, textOf } from "../lib/format.ts";
+import { useLoad } from "../lib/load.ts";
 import { param, setQuery } from "../lib/router.ts";
 import type { Header, Message, Partition } from "../lib/types.ts";
 import { keyText, MessageDetail, place, preview } from "../ui/message.tsx";
-import { Copy, Empty, ProblemBox, State } from "../ui/parts.tsx";
+import { Copy, Empty, Pager, ProblemBox, State } from "../ui/parts.tsx";
 
 /** Rows kept in the view. */
 const ROWS = 500;
@@ -34,6 +35,89 @@ function startOf(from: string): Record<string, string | undefined> {
 }
 
 export function Tail({ topic, partitions }: { topic: string; partitions: Partition[] }) {
+  return param("from") === "pages" ? <Pages topic={topic} partitions={partitions} /> : <Live topic={topic} partitions={partitions} />;
+}
+
+/** Where to begin, and of which partition. */
+function Start({ partitions }: { partitions: Partition[] }) {
+  const from = param("from", "last");
+  return (
+    <>
+      <label class="field inline">
+        <span>From</span>
+        <select value={from} onChange={(e) => setQuery({ from: e.currentTarget.value, m: undefined, after: undefined }, true)}>
+          <option value="last">the last 20</option>
+          <option value="now">now</option>
+          <option value="start">the start</option>
+          <option value="time">a time</option>
+          <option value="pages">the start, in pages</option>
+        </select>
+      </label>
+      {from === "time" && (
+        <label class="field inline">
+          <span>Time</span>
+          <input
+            type="datetime-local"
+            step="1"
+            value={local(param("time"))}
+            onChange={(e) => e.currentTarget.value && setQuery({ time: new Date(e.currentTarget.value).toISOString() }, true)}
+          />
+        </label>
+      )}
+      {partitions.length > 1 && (
+        <label class="field inline">
+          <span>Partition</span>
+          <select value={param("partition")} onChange={(e) => setQuery({ partition: e.currentTarget.value, after: undefined }, true)}>
+            <option value="">all</option>
+            {partitions.slice(0, 256).map((p) => (
+              <option key={p.partition} value={String(p.partition)}>
+                {num(p.partition)}
+              </option>
+            ))}
+          </select>
+        </label>
+      )}
+    </>
+  );
+}
+
+/** What is kept, oldest first, a page at a time. */
+function Pages({ topic, partitions }: { topic: string; partitions: Partition[] }) {
+  const limit = 100;
+  const after = param("after");
+  const partition = param("partition");
+  const open = param("m");
+  const at = url(`topics/${encodeURIComponent(topic)}`, { partition, limit: String(limit), ...(after ? { after } : { from: "start" }) });
+  const page = useLoad(at.href, (signal) => getJson<{ messages: Message[]; next?: string }>(at, signal));
+  const messages = page.data?.messages ?? [];
+  return (
+    <section class="tail" aria-label="Messages">
+      <div class="bar controls">
+        <Start partitions={partitions} />
+        <span class="grow" />
+        <Copy label="Copy as curl" text={() => curl("GET", at)} />
+      </div>
+      <ProblemBox of={page.problem} />
+      {page.loading && <p class="faint">Reading…</p>}
+      {page.data && messages.length === 0 && <Empty>{after ? "There is nothing after this." : "The topic holds no message."}</Empty>}
+      <div class={`split ${open ? "open" : ""}`}>
+        <div class="rows">
+          {messages.length > 0 && (
+            <ol aria-label="Messages, oldest first">
+              {messages.map((m) => (
+                <Row key={place(m)} of={m} open={open === place(m)} />
+              ))}
+            </ol>
+          )}
+        </div>
+        {open && <Opened key={open} topic={topic} at={open} rows={messages} />}
+      </div>
+      {page.data && <Pager shown={messages.length} limit={limit} next={messages.length === limit ? page.data.next : null} what={messages.length === 1 ? "message" : "messages"} />}
+    </section>
+  );
+}
+
+function Live({ topic, partitions }: { topic: string; partitions: Partition[] }) {
   const from = param("from", "last");
   const time = param("time");
   const partition = param("partition");
@@ -62,7 +146,8 @@ export function Tail({ topic, partitions }: { topic: string; partitions: Partiti
 
     const show = () => {
       if (!still.current && fresh.length > 0) {
-        rows.value = [...fresh.reverse(), ...rows.value].slice(0, ROWS);
+        const places = new Set(fresh.map(place));
+        rows.value = [...fresh.reverse(), ...rows.value.filter((m) => !places.has(place(m)))].slice(0, ROWS);
         fresh = [];
         c.held = 0;
         changed = true;
@@ -100,9 +185,11 @@ export function Tail({ topic, partitions }: { topic: string; partitions: Partiti
           return;
         }
         try {
-          fresh.push(parse<Message>(data));
+          const m = parse<Message>(data);
+          // A live message has no place in a topic; here it gets one of its own.
+          fresh.push(m.offset === undefined ? { ...m, topic: m.topic ?? topic, partition: "live", offset: c.got } : m);
         } catch {
-          fresh.push({ topic, partition: "?", offset: `unreadable ${c.got}`, body: data });
+          fresh.push({ topic, partition: "?", offset: c.got, body: data });
         }
         if (fresh.length > ROWS) fresh.shift();
         if (still.current) c.held++;
@@ -129,39 +216,7 @@ export function Tail({ topic, partitions }: { topic: string; partitions: Partiti
   return (
     <section class="tail" aria-label="Messages">
       <div class="bar controls">
-        <label class="field inline">
-          <span>From</span>
-          <select value={from} onChange={(e) => setQuery({ from: e.currentTarget.value, m: undefined }, true)}>
-            <option value="last">the last 20</option>
-            <option value="now">now</option>
-            <option value="start">the start</option>
-            <option value="time">a time</option>
-          </select>
-        </label>
-        {from === "time" && (
-          <label class="field inline">
-            <span>Time</span>
-            <input
-              type="datetime-local"
-              step="1"
-              value={local(time)}
-              onChange={(e) => e.currentTarget.value && setQuery({ time: new Date(e.currentTarget.value).toISOString() }, true)}
-            />
-          </label>
-        )}
-        {partitions.length > 1 && (
-          <label class="field inline">
-            <span>Partition</span>
-            <select value={partition} onChange={(e) => setQuery({ partition: e.currentTarget.value }, true)}>
-              <option value="">all</option>
-              {partitions.slice(0, 256).map((p) => (
-                <option key={p.partition} value={String(p.partition)}>
-                  {num(p.partition)}
-                </option>
-              ))}
-            </select>
-          </label>
-        )}
+        <Start partitions={partitions} />
         <button
           type="button"
           data-key="p"

@@ -3,6 +3,7 @@ import { useSignal } from "@preact/signals";
 import { curl, url } from "../lib/api.ts";
 import { pubCommand, type Writing } from "../lib/command.ts";
 import { bodyBytes, bytes, fromBase64, hex, indent, num, textOf } from "../lib/format.ts";
+import { param, setQuery } from "../lib/router.ts";
 import type { Body, Header, Message } from "../lib/types.ts";
 import { Clock, Copy, Facts } from "./parts.tsx";
 
@@ -10,17 +11,16 @@ const CUT = 64 * 1024;
 
 /** Shows a body as text, indented, or as bytes. One that is not UTF-8 is shown as bytes, and says why. */
 export function BodyView({ of }: { of: Body }) {
-  const chosen = useSignal<string | null>(null);
   const all = useSignal(false);
   const data = bodyBytes(of);
   const text = textOf(data);
   const cut = !all.value && data.length > CUT;
   const part = cut ? data.subarray(0, CUT) : data;
   const pretty = text !== null && !cut ? indent(text) : null;
-  const view = chosen.value ?? (text === null ? "hex" : "text");
+  const view = text === null ? "hex" : param("as", "text");
   const shown = view === "hex" ? hex(part) : view === "indented" ? (pretty ?? text ?? "") : cut ? new TextDecoder().decode(part) : (text ?? "");
   const tab = (name: string, label: string) => (
-    <button type="button" class="tab" aria-pressed={view === name} onClick={() => (chosen.value = name)}>
+    <button type="button" class="tab" aria-pressed={view === name} onClick={() => setQuery({ as: name === "text" ? undefined : name })}>
       {label}
     </button>
   );
@@ -129,7 +129,7 @@ export function MessageDetail({ of, close }: { of: Message; close: () => void })
         </>
       )}
       <div class="bar">
-        <Copy label="Copy as curl" text={() => curl("GET", at, {}, undefined, ["-i"])} />
+        {of.id && <Copy label="Copy as curl" text={() => curl("GET", at, {}, undefined, ["-i"])} />}
         <Copy label="Copy as publish command" text={() => pubCommand(again(of))} />
         {of.id && <Copy label="Copy id" text={() => of.id ?? ""} />}
       </div>

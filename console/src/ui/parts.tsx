@@ -215,12 +215,19 @@ export function Confirm({ of, close }: { of: Danger; close: () => void }) {
 /** A text field that filters a list in the server; it waits for a pause in typing. */
 export function Search({ label, value, change, list }: { label: string; value: string; change: (v: string) => void; list?: string[] }) {
   const timer = useRef(0);
+  const input = useRef<HTMLInputElement>(null);
   const id = useId();
+  // Going back in the history brings back the words of that page.
+  useEffect(() => {
+    const i = input.current;
+    if (i && i !== document.activeElement) i.value = value;
+  }, [value]);
   return (
     <label class="field inline search">
       <span>{label}</span>
       <input
         type="search"
+        ref={input}
         data-key="/"
         defaultValue={value}
         list={list ? id : undefined}
