@@ -15,6 +15,9 @@ const SPANS: [string, number][] = [
   ["10m", 600],
 ];
 
+/** A rate under a total; while it is not known, a dash alone. */
+const perSecond = (n: number | null | undefined) => (n === null || n === undefined ? "–" : `${rate(n)} a second`);
+
 export function Overview() {
   const s = status.value;
   const now = useComputed(() => samples.value.at(-1));
@@ -36,8 +39,8 @@ export function Overview() {
         <Figure label="Connections" value={num(s.connections)} />
         <Figure label="Topics" value={num(s.topics)} to={href(["topics"])} />
         <Figure label="Groups" value={num(s.groups)} to={href(["groups"])} />
-        <Figure label="Messages in" value={num(s.messages_in)} note={`${rate(now.value?.in)} a second`} tone="in" />
-        <Figure label="Messages out" value={num(s.messages_out)} note={`${rate(now.value?.out)} a second`} tone="out" />
+        <Figure label="Messages in" value={num(s.messages_in)} note={perSecond(now.value?.in)} tone="in" />
+        <Figure label="Messages out" value={num(s.messages_out)} note={perSecond(now.value?.out)} tone="out" />
         {s.journal_bytes !== undefined && <Figure label="Journal" value={bytes(s.journal_bytes)} />}
       </dl>
 

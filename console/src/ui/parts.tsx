@@ -254,7 +254,7 @@ export function Facts({ of }: { of: [string, ComponentChildren][] }) {
   return (
     <dl class="facts">
       {of
-        .filter(([, v]) => v !== undefined && v !== null && v !== "")
+        .filter(([, v]) => v !== undefined && v !== null && v !== "" && v !== false)
         .map(([k, v]) => (
           <div key={k}>
             <dt>{k}</dt>
