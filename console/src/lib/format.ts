@@ -113,7 +113,7 @@ export function hex(data: Uint8Array): string {
       digits += `${i === 8 ? " " : ""}${b.toString(16).padStart(2, "0")} `;
       chars += b > 31 && b < 127 ? String.fromCharCode(b) : "·";
     });
-    lines.push(`${at.toString(16).padStart(6, "0")}  ${digits.padEnd(50)} ${chars}`);
+    lines.push(`${at.toString(16).padStart(6, "0")}  ${digits.padEnd(49)} ${chars}`);
   }
   return lines.join("\n");
 }
