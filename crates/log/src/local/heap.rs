@@ -2,7 +2,8 @@
 //! need as many files.
 //!
 //! ```text
-//! entry:  0 magic  4 topic  8 partition  12 length  16 base offset  24 offsets  28 CRC-32C of 0..28
+//! entry:  0 magic  4 topic  8 partition  12 length  16 base offset  24 offsets
+//!        28 CRC-32C of 0..28 and of the 21 bytes of the batch that its own checksum does not cover
 //!        32 the RecordBatch
 //! ```
 
@@ -12,6 +13,10 @@ use sb_core::batch::crc32c;
 
 /// Bytes before the batch.
 pub(crate) const ENTRY: usize = 32;
+/// Bytes at the beginning of a batch that its checksum does not cover.
+const BARE: usize = 21;
+/// Bytes that suffice to read an entry's header.
+pub(crate) const PEEK: usize = ENTRY + BARE;
 const MAGIC: [u8; 4] = *b"SBhp";
 
 /// Where a batch of a small partition is. Kept in memory for each of them, so it is packed.
@@ -54,7 +59,7 @@ pub(crate) struct Entry {
 }
 
 impl Entry {
-    pub(crate) fn encode(&self) -> [u8; ENTRY] {
+    pub(crate) fn encode(&self, batch: &[u8]) -> [u8; ENTRY] {
         let mut out = [0; ENTRY];
         out[..4].copy_from_slice(&MAGIC);
         out[4..8].copy_from_slice(&self.part.topic.to_le_bytes());
@@ -62,13 +67,15 @@ impl Entry {
         out[12..16].copy_from_slice(&self.len.to_le_bytes());
         out[16..24].copy_from_slice(&self.base.to_le_bytes());
         out[24..28].copy_from_slice(&self.count.to_le_bytes());
-        let crc = crc32c(&out[..28]);
+        let crc = checksum(&out[..28], batch);
         out[28..].copy_from_slice(&crc.to_le_bytes());
         out
     }
 
+    /// The entry at the beginning of `bytes`, which must hold at least `PEEK` bytes of it.
     pub(crate) fn decode(bytes: &[u8]) -> Option<Entry> {
-        if array::<4>(bytes, 0)? != MAGIC || crc32c(bytes.get(..28)?) != u32_at(bytes, 28)? {
+        let crc = checksum(bytes.get(..28)?, bytes.get(ENTRY..)?);
+        if array::<4>(bytes, 0)? != MAGIC || crc != u32_at(bytes, 28)? {
             return None;
         }
         Some(Entry {
@@ -78,6 +85,14 @@ impl Entry {
             count: u32_at(bytes, 24)?,
         })
     }
+}
+
+fn checksum(head: &[u8], batch: &[u8]) -> u32 {
+    let mut both = [0; 28 + BARE];
+    let n = batch.len().min(BARE);
+    both[..28].copy_from_slice(head);
+    both[28..28 + n].copy_from_slice(&batch[..n]);
+    crc32c(&both)
 }
 
 /// The name of a heap file.

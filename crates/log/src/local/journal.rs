@@ -578,10 +578,18 @@ impl Journal {
         if self.durable != self.last {
             return Err(AppendError::Busy);
         }
-        let at = self.used();
-        if self.sealed || at + PAGE > self.len {
+        if self.sealed {
             return Ok(false);
         }
+        if self.used() + PAGE > self.len {
+            // The header of the next file says as much, but there it has a seal like everywhere else.
+            match self.rotate() {
+                Ok(()) => {}
+                Err(AppendError::Full) => return Ok(false),
+                Err(e) => return Err(e),
+            }
+        }
+        let at = self.used();
         let seal = self.record(Kind::Seal, self.last, &[], at);
         if let Err(e) = write_full(&*self.file, at, &seal).and_then(|()| self.file.sync_data()) {
             return Err(self.fail(e));

@@ -6,7 +6,7 @@
 //!
 //! Locks are taken in the order shard, heaps, dirty, files, and never held while something is synced.
 
-use super::heap::{self, ENTRY, Entry, HeapMeta, Loc};
+use super::heap::{self, ENTRY, Entry, HeapMeta, Loc, PEEK};
 use super::segment::{self, SegMeta, Segment, Walk};
 use super::state::Changes;
 use super::{OpenError, Options, PartId, ReadError};
@@ -475,7 +475,7 @@ impl Store {
             base: header.base_offset,
         };
         let entry = Entry { part, len: loc.len, base: loc.base, count: loc.count };
-        write_full(&**file, heap.end, &[entry.encode().as_slice(), bytes].concat())?;
+        write_full(&**file, heap.end, &[entry.encode(bytes).as_slice(), bytes].concat())?;
         heap.end += loc.size();
         heap.live += loc.size();
         let mut dirty = lock(&self.dirty);
@@ -703,7 +703,10 @@ impl Store {
             Some(near) => near,
             None => match self.file(FileId::Index(part, meta.base)) {
                 Ok(index) => segment::search(&*index, meta, from)?,
-                Err(e) if e.kind() == io::ErrorKind::NotFound => (meta.base, 0),
+                Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                    self.rebuild(part, &mut Segment::of(*meta))?;
+                    (meta.base, 0)
+                }
                 Err(e) => return Err(e.into()),
             },
         };
@@ -720,8 +723,7 @@ impl Store {
             Err(Walk::Bad { .. }) if near.1 > 0 => {
                 let found = find((meta.base, 0));
                 if found.is_ok() {
-                    let mut s = Segment::of(*meta);
-                    self.rebuild(part, &mut s)?;
+                    self.rebuild(part, &mut Segment::of(*meta))?;
                 }
                 found
             }
@@ -1021,7 +1023,7 @@ impl Store {
             let file = self.file(FileId::Heap(number))?;
             let mut pos = 0;
             while pos < end {
-                let mut head = [0; ENTRY];
+                let mut head = [0; PEEK];
                 let n = read_some(&*file, pos, &mut head)?;
                 let Some(entry) = Entry::decode(&head[..n]) else {
                     if let Some(heap) = lock(&self.heaps).files.get_mut(&number) {

@@ -3,7 +3,7 @@
 use sb_log::local::{Local, OpenError, Options, PartId};
 use sb_log::vfs::{Sim, Vfs};
 use sb_log::{AppendError, Lsn};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -181,6 +181,8 @@ pub struct Node {
     pub local: Local,
     pub model: Model,
     pub dirty: BTreeMap<Vec<u8>, Vec<u8>>,
+    /// Durable operations that the store had no space for yet.
+    pub late: VecDeque<Op>,
 }
 
 /// What the test remembers across crashes.
@@ -209,7 +211,7 @@ impl Node {
             oracle.acked.extend(oracle.maybe.take());
         }
         oracle.maybe = None;
-        let mut node = Node { model: Model::default(), dirty: BTreeMap::new(), local };
+        let mut node = Node { model: Model::default(), dirty: BTreeMap::new(), late: VecDeque::new(), local };
         node.model.kv = node.local.recovered.state.drain(..).collect();
         let from = node.local.recovered.applied + 1;
         let store = node.local.store.clone();
@@ -283,15 +285,26 @@ impl Node {
         oracle.acked.push(frame);
         for op in ops {
             self.model.apply(op);
-            put(&self.local.store, op).map_err(|e| e.to_string())?;
+            self.late.push_back(op.clone());
             if let Op::Set(k, v) = op {
                 self.dirty.insert(k.clone(), v.clone());
             }
         }
+        self.catch_up().map_err(|e| e.to_string())?;
         Ok(true)
     }
 
+    /// Gives the store what it had no space for.
+    pub fn catch_up(&mut self) -> std::io::Result<()> {
+        while let Some(op) = self.late.front() {
+            put(&self.local.store, op)?;
+            self.late.pop_front();
+        }
+        Ok(())
+    }
+
     pub fn checkpoint(&mut self) -> std::io::Result<()> {
+        self.catch_up()?;
         let applied = self.local.journal.durable();
         self.local.checkpoints.write(applied, self.dirty.clone().into_iter(), std::iter::empty())?;
         self.dirty.clear();
@@ -354,6 +367,78 @@ pub fn read_all(local: &Local, p: PartId) -> Vec<Vec<u8>> {
         }
     }
     out
+}
+
+/// How a damaged disk was taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    Fine,
+    Refused,
+    Damaged,
+}
+
+/// Opens a disk that something was done to: whatever it says must be true.
+pub fn judge(sim: &Sim, oracle: &Oracle, may_lose: u64) -> Outcome {
+    use sb_log::ReadError;
+    let local = match open(sim, &small()) {
+        Ok(local) => local,
+        Err(OpenError::Corrupt { from, to, .. }) => {
+            assert!(from <= to);
+            return Outcome::Refused;
+        }
+        Err(OpenError::Newer { .. }) => return Outcome::Refused,
+        Err(e) => panic!("{e}"),
+    };
+    let r = &local.recovered;
+    let acked = oracle.acked.len() as u64;
+    assert!(r.last <= acked && r.last + may_lose >= acked, "silently lost LSN {} to {acked}", r.last + 1);
+    let mut kv: BTreeMap<Vec<u8>, Vec<u8>> = r.state.iter().cloned().collect();
+    let mut damaged = false;
+    let replayed = local.journal.replay(r.applied + 1, &mut |lsn, frame| {
+        assert_eq!(frame, oracle.acked[lsn as usize - 1]);
+        for op in decode(frame) {
+            put(&local.store, &op).unwrap();
+            if let Op::Set(k, v) = op {
+                kv.insert(k, v);
+            }
+        }
+        Ok(())
+    });
+    if replayed.is_err() {
+        return Outcome::Refused;
+    }
+    let mut expected = Model::default();
+    for frame in &oracle.acked[..r.last as usize] {
+        decode(frame).iter().for_each(|op| expected.apply(op));
+    }
+    assert_eq!(kv, expected.kv);
+    for (p, (start, end, batches)) in &expected.parts {
+        assert_eq!((local.store.start(*p), local.store.end(*p)), (*start, *end));
+        let mut got = Vec::new();
+        let mut at = *start;
+        while at < *end {
+            match local.store.read(*p, at, 1500) {
+                Ok(some) => {
+                    for b in some {
+                        at = sb_core::batch::header(&b).unwrap().end();
+                        got.push(b.to_vec());
+                    }
+                }
+                Err(ReadError::Corrupt { .. }) => {
+                    damaged = true;
+                    break;
+                }
+                Err(e) => panic!("{e}"),
+            }
+        }
+        // The leader epoch is outside every checksum, so in the last segment of a
+        // partition nothing but the journal covers it: it may differ, and nothing else may.
+        for (g, b) in got.iter().zip(batches) {
+            assert!(g[..12] == b[..12] && g[16..] == b[16..], "wrong bytes of {p:?}");
+        }
+        assert!(damaged || got.len() == batches.len());
+    }
+    if damaged { Outcome::Damaged } else { Outcome::Fine }
 }
 
 /// A node that ran for a while, and its disk.
