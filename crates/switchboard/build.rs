@@ -1,4 +1,4 @@
-//! Lists the files of every example that can be run as a demo, to be put into the binary.
+//! Lists the files of every example that can be run as a demo, and those of the console, to be put into the binary.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -18,7 +18,30 @@ fn main() -> io::Result<()> {
     }
     text.push_str("]\n");
     let out = env::var_os("OUT_DIR").ok_or_else(|| io::Error::other("OUT_DIR is not set"))?;
-    fs::write(Path::new(&out).join("demos.rs"), text)
+    fs::write(Path::new(&out).join("demos.rs"), text)?;
+    fs::write(Path::new(&out).join("console.rs"), console()?)
+}
+
+/// The built console: path, content type, whether the bytes are gzip, bytes.
+fn console() -> io::Result<String> {
+    let dist = Path::new(&env::var("CARGO_MANIFEST_DIR").unwrap_or_default()).join("../../console/dist");
+    println!("cargo::rerun-if-changed={}", dist.display());
+    let mut text = String::from("static CONSOLE: &[(&str, &str, bool, &[u8])] = &[\n");
+    for name in entries(&dist).into_iter().filter(|n| !n.ends_with(".gz")) {
+        let content_type = match name.rsplit('.').next() {
+            Some("html") => "text/html; charset=utf-8",
+            Some("js") => "text/javascript; charset=utf-8",
+            Some("css") => "text/css; charset=utf-8",
+            Some("svg") => "image/svg+xml",
+            _ => "text/plain; charset=utf-8",
+        };
+        let packed = dist.join(format!("{name}.gz"));
+        let gzip = packed.is_file();
+        let path = if gzip { packed } else { dist.join(&name) }.canonicalize()?.display().to_string();
+        let _ = writeln!(text, "    ({name:?}, {content_type:?}, {gzip}, include_bytes!({path:?})),");
+    }
+    text.push_str("];\n");
+    Ok(text)
 }
 
 /// Names in a folder, sorted, without what no one means to ship.

@@ -12,6 +12,7 @@ pub mod engine;
 pub mod index;
 pub mod mount;
 mod part;
+pub mod problem;
 pub mod sign;
 pub mod tail;
 
@@ -55,6 +56,8 @@ pub struct Settings {
     pub memory: usize,
     /// The largest message any topic may allow.
     pub max_message: usize,
+    /// The largest request, which is the most that one commit can hold.
+    pub max_request: usize,
     /// The longest a caller may wait, in milliseconds.
     pub max_wait_ms: u64,
     /// `development` or `production`, for people.
@@ -177,7 +180,7 @@ impl Board {
             Some(dir) => {
                 let vfs = Arc::new(sb_log::vfs::Disk);
                 let (engine, store, checkpoints, recovery) =
-                    Engine::open(vfs, dir, sb_log::local::Options::default(), now)?;
+                    Engine::open(vfs, dir, log_options(settings.max_request), now)?;
                 (engine, Some(store), Some(checkpoints), recovery)
             }
         };
@@ -597,6 +600,16 @@ impl Board {
     pub(crate) fn group_ids(&self) -> &Mutex<HashMap<(TopicId, Box<str>), GroupId>> {
         &self.group_ids
     }
+}
+
+/// Sizes of the log: a frame holds at least the largest commit, and a journal file several frames.
+fn log_options(max_request: usize) -> sb_log::local::Options {
+    const PAGE: u64 = 4096;
+    let defaults = sb_log::local::Options::default();
+    let frame_max = (max_request + engine::FRAME_TARGET * 2).max(16 << 20);
+    let journal_file = defaults.journal_file.max((frame_max as u64 * 2).next_multiple_of(PAGE));
+    let journal_max = defaults.journal_max.max(journal_file * 6);
+    sb_log::local::Options { frame_max, journal_file, journal_max, ..defaults }
 }
 
 async fn fan_out_task(mut readers: tokio::sync::mpsc::UnboundedReceiver<Vec<Arc<Reader>>>) {

@@ -17,4 +17,5 @@ pub mod client;
 pub mod config;
 pub mod error;
 pub mod follow;
+pub mod speaks;
 pub mod sse;

@@ -44,7 +44,25 @@ pub struct Report {
 }
 
 /// Checks a data folder.
-fn data_check(_dir: &Path) -> Result<Report, CliError> {
-    Err(CliError::new(exit::REFUSED, "SB0005", "this build cannot check data folders")
-        .help("use a complete build of switchboard"))
+fn data_check(dir: &Path) -> Result<Report, CliError> {
+    let report = sb_log::check::run(dir).map_err(|why| CliError::new(exit::REFUSED, "SB0702", why.to_string()))?;
+    let damage: Vec<Value> = report
+        .damage
+        .iter()
+        .map(|d| serde_json::json!({ "file": d.file, "from": d.from, "to": d.to, "why": d.why }))
+        .collect();
+    let json = serde_json::json!({
+        "sound": report.damage.is_empty(),
+        "checkpoint": { "lsn": report.applied, "keys": report.keys },
+        "journal": {
+            "files": report.journal_files,
+            "frames": report.frames,
+            "first": report.first,
+            "last": report.last,
+            "sealed": report.sealed,
+        },
+        "segments": { "partitions": report.partitions, "batches": report.batches, "bytes": report.bytes },
+        "damage": damage,
+    });
+    Ok(Report { sound: report.damage.is_empty(), text: report.to_string().trim_end().to_owned(), json })
 }

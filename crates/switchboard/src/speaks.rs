@@ -1,0 +1,9 @@
+//! The table of protocols. From a line here follow listener, login, metrics, drain and docs.
+
+use sb_board::mount::Descriptor;
+
+/// Every protocol, in the order in which they are asked about an HTTP request.
+pub static SPEAKS: &[&Descriptor] = &[
+    &sb_http::DESCRIPTOR,
+    &sb_echo::DESCRIPTOR,
+];
