@@ -297,6 +297,15 @@ impl Access {
         }
     }
 
+    /// Whether the caller may see figures of the whole server (status, metrics).
+    pub fn inspect(&self) -> Result<()> {
+        if self.principal.grants.admin {
+            return Ok(());
+        }
+        Err(Error::new(Kind::Denied, "SB0502", format!("{:?} may not see the figures of the whole server", self.principal.name))
+            .fix("Use a key whose role has admin = true"))
+    }
+
     /// The id of a message.
     pub fn cursor(&self, position: Position) -> String {
         self.board.signer().cursor(&[Position { offset: position.offset.saturating_add(1), ..position }])

@@ -184,6 +184,36 @@ impl Access {
         }
     }
 
+    /// The same for handles of this group alone: a handle of another group counts as stale.
+    pub async fn settle_in(
+        &self,
+        topic: &str,
+        group: &str,
+        settles: Vec<(String, Settle)>,
+    ) -> Result<Vec<Result<i64>>> {
+        let topic = self.consumed(topic)?;
+        let id = self.group_id(&topic, group).await?;
+        let mut results: Vec<Option<Result<i64>>> = Vec::with_capacity(settles.len());
+        let mut own = Vec::with_capacity(settles.len());
+        for (handle, how) in settles {
+            let (delivery, _) = self.delivery(&handle)?;
+            if delivery.group == id {
+                results.push(None);
+                own.push((handle, how));
+            } else {
+                let stale = Error::new(Kind::Conflict, "SB0402", "this handle belongs to another group")
+                    .fix("Settle it at the group that it was leased from");
+                results.push(Some(Err(stale)));
+            }
+        }
+        let settled = if own.is_empty() && !results.is_empty() { Vec::new() } else { self.settle(own).await? };
+        let mut settled = settled.into_iter();
+        Ok(results
+            .into_iter()
+            .map(|r| r.or_else(|| settled.next()).unwrap_or_else(|| Err(Error::internal("an answer is missing"))))
+            .collect())
+    }
+
     /// The messages that would be delivered next, without taking them.
     pub async fn peek(&self, topic: &str, group: &str, limit: usize) -> Result<Vec<Delivered>> {
         let topic = self.consumed(topic)?;
