@@ -157,7 +157,7 @@ pub(crate) fn run(mut engine: Engine, asks: Receiver<Ask>, store: Option<Sender<
             return;
         }
         board.note_journal(engine.journal_bytes(), tails.bytes);
-        while board.storage_backlog() > STORAGE_BACKLOG {
+        while board.storage_backlog() > STORAGE_BACKLOG && board.check_disk().is_ok() {
             std::thread::sleep(Duration::from_millis(1));
         }
     }

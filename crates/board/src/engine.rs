@@ -28,6 +28,8 @@ struct Disk {
     store: Arc<Store>,
     lsn: Lsn,
     failed: bool,
+    /// The most bytes of batches in one commit, so that it always fits a frame.
+    commit_max: usize,
 }
 
 /// A checkpoint on its way to disk.
@@ -66,6 +68,7 @@ impl Engine {
         options: Options,
         now: Now,
     ) -> std::result::Result<(Engine, Arc<Store>, Checkpoints, Recovery), String> {
+        let commit_max = options.frame_max.saturating_sub(FRAME_TARGET + FRAME_TARGET / 4).max(options.frame_max / 4);
         let local = Local::open(vfs, dir, options).map_err(|e| e.to_string())?;
         let Local { journal, store, checkpoints, recovered } = local;
         let mut core = Core::restore(recovered.state)?;
@@ -82,7 +85,7 @@ impl Engine {
             .map_err(|e| e.to_string())?;
         let mut engine = Engine {
             core,
-            disk: Some(Disk { journal, store: store.clone(), lsn, failed: false }),
+            disk: Some(Disk { journal, store: store.clone(), lsn, failed: false, commit_max }),
             frame: Frame::default(),
         };
         engine.core.boot(now, &mut engine.frame);
@@ -115,6 +118,10 @@ impl Engine {
         if let Some(disk) = &self.disk {
             if disk.failed {
                 return Err(storage_failed());
+            }
+            if batch_bytes(&commit) > disk.commit_max {
+                return Err(Error::new(Kind::TooLarge, "SB0205", "the request is larger than the journal takes at once")
+                    .fix("Send fewer or smaller messages at once"));
             }
             match disk.journal.room() {
                 Room::Plenty => {}
@@ -215,6 +222,19 @@ fn put_all(store: &Store, effects: &Effects) -> std::io::Result<()> {
         store.drop_topic(topic.0);
     }
     Ok(())
+}
+
+fn batch_bytes(commit: &Commit) -> usize {
+    let of = |op: &Op| match op {
+        Op::Append { batch, .. }
+        | Op::Submit { batch, .. }
+        | Op::Complete { event: batch, .. }
+        | Op::Fail { event: batch, .. }
+        | Op::DeadLetter { target: Some((_, _, batch)), .. } => batch.bytes.len(),
+        Op::Report { event: Some(batch), .. } => batch.bytes.len(),
+        _ => 0,
+    };
+    commit.ops.iter().map(of).sum()
 }
 
 /// Whether a commit frees more than it takes: what may still be done on a full disk.
