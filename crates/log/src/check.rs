@@ -205,7 +205,7 @@ impl Report {
                 self.damage.push(Damaged { file: o.path.clone(), from: 0, to: o.head.len, why });
             }
             let (mut frames, mut first, mut last) = (0, 0, 0);
-            let scanned = scan(o, next, &mut |lsn, _, _| {
+            let scanned = scan(o, next, &mut |lsn, _| {
                 frames += 1;
                 first = if first == 0 { lsn } else { first };
                 last = lsn;

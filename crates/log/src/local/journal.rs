@@ -190,6 +190,17 @@ pub struct Journal {
     marks: VecDeque<(Lsn, u64)>,
 }
 
+/// How the journal ended before a fresh file is begun.
+struct End<'a> {
+    /// The hash of the last frame.
+    chain: u128,
+    /// The last frame and its file, if its durability is not proven.
+    tail: Option<(Vec<u8>, &'a Opened)>,
+}
+
+/// What frames are handed to; an error is reported as damage of that frame.
+pub type Visit<'a, T> = dyn FnMut(Lsn, &[u8]) -> Result<T, String> + 'a;
+
 /// What opening found.
 pub(crate) struct Found {
     pub(crate) journal: Journal,
@@ -277,7 +288,7 @@ impl Journal {
                     why: "the journal file before this one is missing".into(),
                 });
             }
-            let s = scan::scan(o, next.map(|n| &n.head), &mut |_, _, _| Ok(true))?;
+            let s = scan::scan(o, next.map(|n| &n.head), &mut |_, _| Ok(true))?;
             live.push_back(Live {
                 sequence: o.head.sequence,
                 first: o.head.first,
@@ -336,7 +347,7 @@ impl Journal {
             live,
             sequence,
             s.last,
-            Some((s.chain, s.tail.map(|body| (body, newest)))),
+            Some(End { chain: s.chain, tail: s.tail.map(|body| (body, newest)) }),
         )?;
         if let Some(d) = &s.dropped {
             tracing::warn!(lsn = d.lsn, bytes = d.bytes, file = %d.file.display(), from = d.from,
@@ -356,9 +367,9 @@ impl Journal {
         files: VecDeque<Live>,
         sequence: u64,
         last: Lsn,
-        state: Option<(u128, Option<(Vec<u8>, &Opened)>)>,
+        end: Option<End<'_>>,
     ) -> Result<Journal, OpenError> {
-        let (chain, tail) = state.unwrap_or((0, None));
+        let End { chain, tail } = end.unwrap_or(End { chain: 0, tail: None });
         if spares.ready() == 0 {
             spares.fill()?;
         }
@@ -604,20 +615,12 @@ impl Journal {
     }
 
     /// Hands every frame from `from` on to `f`, verified again; returns the last LSN.
-    pub fn replay(
-        &self,
-        from: Lsn,
-        f: &mut dyn FnMut(Lsn, &[u8]) -> Result<(), String>,
-    ) -> Result<Lsn, OpenError> {
+    pub fn replay(&self, from: Lsn, f: &mut Visit<'_, ()>) -> Result<Lsn, OpenError> {
         self.visit(from, &mut |lsn, frame| f(lsn, frame).map(|()| true))
     }
 
     /// Like [`Journal::replay`], until `f` returns `false`.
-    pub fn visit(
-        &self,
-        from: Lsn,
-        f: &mut dyn FnMut(Lsn, &[u8]) -> Result<bool, String>,
-    ) -> Result<Lsn, OpenError> {
+    pub fn visit(&self, from: Lsn, f: &mut Visit<'_, bool>) -> Result<Lsn, OpenError> {
         let oldest = self.files.front().map_or(1, |l| l.first);
         if from < oldest {
             return Err(OpenError::Corrupt {
@@ -639,7 +642,7 @@ impl Journal {
                 None => scan::open(&*self.vfs, &live.path, live.sequence)?,
             };
             next = after.map(|a| scan::open(&*self.vfs, &a.path, a.sequence)).transpose()?;
-            let s = scan::scan(&o, next.as_ref().map(|n| &n.head), &mut |lsn, body, _| {
+            let s = scan::scan(&o, next.as_ref().map(|n| &n.head), &mut |lsn, body| {
                 if lsn < from || lsn > self.durable {
                     return Ok(true);
                 }

@@ -22,7 +22,7 @@ pub(crate) mod state;
 pub(crate) mod store;
 
 pub use checkpoint::Checkpoints;
-pub use journal::{AppendError, Journal, Room, Spares};
+pub use journal::{AppendError, Journal, Room, Spares, Visit};
 pub use scan::Dropped;
 pub use store::{Damage, Scrubbed, Store};
 
@@ -94,7 +94,7 @@ impl Default for Options {
 impl Options {
     fn check(&self) -> io::Result<()> {
         let page = frame::PAGE;
-        let good = self.journal_file % page == 0
+        let good = self.journal_file.is_multiple_of(page)
             && self.journal_file >= frame::padded(self.frame_max) + 2 * page
             && self.heap_file <= u64::from(u32::MAX / 2)
             && self.segment_bytes <= u64::from(u32::MAX / 2)
@@ -113,7 +113,7 @@ impl Options {
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum OpenError {
-    /// Data that was acknowledged is damaged or missing. Nothing was changed.
+    /// Data that was acknowledged is damaged or missing. None of it was changed or removed.
     Corrupt {
         /// Where.
         file: PathBuf,

@@ -2,6 +2,7 @@
 //! promised to anyone.
 
 use super::frame::{BadHead, FileHead, HEAD, Head, Key, Kind, PAGE, padded};
+use super::journal::Visit;
 use super::{Lsn, OpenError};
 use crate::vfs::{File, Vfs, read_some};
 use std::io;
@@ -97,7 +98,7 @@ fn record(o: &Opened, at: u64, end: u64) -> io::Result<Record> {
 pub(crate) fn scan(
     o: &Opened,
     next: Option<&FileHead>,
-    visit: &mut dyn FnMut(Lsn, &[u8], u64) -> Result<bool, String>,
+    visit: &mut Visit<'_, bool>,
 ) -> Result<Scanned, OpenError> {
     let corrupt = |from: u64, to: u64, why: String| OpenError::Corrupt {
         file: o.path.clone(),
@@ -142,7 +143,7 @@ pub(crate) fn scan(
                     s.last = head.lsn;
                     s.chain = hash;
                     s.frames += 1;
-                    let go_on = visit(head.lsn, &body, at)
+                    let go_on = visit(head.lsn, &body)
                         .map_err(|why| corrupt(at, s.end, format!("LSN {}: {why}", head.lsn)))?;
                     s.tail = Some(body);
                     if !go_on {

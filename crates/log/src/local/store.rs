@@ -37,7 +37,7 @@ struct Part {
 
 enum Body {
     Small(Vec<Loc>),
-    Big(Box<Vec<Segment>>),
+    Big(Vec<Segment>),
 }
 
 /// What a checkpoint says about a partition.
@@ -286,7 +286,7 @@ impl Store {
                         }
                         let bytes = segments.iter().map(|s| s.len).sum();
                         let segments = segments.into_iter().map(Segment::of).collect();
-                        Part { start: meta.start, end: meta.end, bytes, body: Body::Big(Box::new(segments)) }
+                        Part { start: meta.start, end: meta.end, bytes, body: Body::Big(segments) }
                     }
                 };
                 store.write_shard(id).insert(id, part);
@@ -558,7 +558,7 @@ impl Store {
         }
         self.release(locs);
         p.bytes = bytes;
-        p.body = Body::Big(Box::new(segments));
+        p.body = Body::Big(segments);
         Ok(())
     }
 
@@ -888,7 +888,7 @@ impl Store {
                     self.release(&locs);
                 }
                 Body::Big(segments) => {
-                    for s in *segments {
+                    for s in segments {
                         doom(&mut dirty, FileId::Log(id, s.meta.base));
                     }
                 }

@@ -15,7 +15,7 @@ fn crash_at(seed: u64, at: u64, steps: u64) -> bool {
     let reached = sim.is_off();
     sim.crash(seed.wrapping_mul(31).wrapping_add(at));
     // Sometimes it happens again while recovering.
-    if at % 3 == 0 {
+    if at.is_multiple_of(3) {
         sim.set_faults(Faults { off_at: Some(at % 41), ..Faults::default() });
         let kept = oracle.maybe.clone();
         if let Ok(node) = Node::recover(&sim, &small(), &mut oracle) {

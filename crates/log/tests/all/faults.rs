@@ -15,7 +15,7 @@ fn no_space_at_every_allocation() {
         let node = Node::recover(&sim, &small(), &mut oracle);
         let reached = match node {
             Ok(mut node) => {
-                let stopped = node.run(200, &mut rng, &mut oracle);
+                let stopped = node.run(110, &mut rng, &mut oracle);
                 assert!(oracle.maybe.is_none(), "a full disk must not fail the journal");
                 let reached = stopped.is_err();
                 // Space comes back, and it goes on without a restart.
