@@ -99,6 +99,7 @@ impl Checkpoints {
             Err(e) if is_full(&e) => {}
             other => other?,
         }
+        self.store.hash_finished();
         let snapshot = self.store.snapshot();
         let done = self.store.sync(&snapshot).and_then(|()| {
             let state = self.state()?;

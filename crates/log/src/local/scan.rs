@@ -223,17 +223,17 @@ fn promised(o: &Opened, bad: u64, lsn: Lsn) -> io::Result<Option<(u64, String)>>
 }
 
 /// The chain value that frame `lsn` of this file was built on.
-pub(crate) fn chain_before(o: &Opened, lsn: Lsn, chain: &mut u128) -> Result<(), OpenError> {
-    let mut at = PAGE;
+pub(crate) fn chain_before(o: &Opened, lsn: Lsn) -> io::Result<u128> {
+    let (mut at, mut chain) = (PAGE, o.head.chain);
     while at + PAGE <= o.head.len {
         let Ok((head, hash, body)) = record(o, at, o.head.len)? else { break };
         if head.kind == Kind::Frame {
             if head.lsn == lsn {
                 break;
             }
-            *chain = hash;
+            chain = hash;
         }
         at += padded(body.len());
     }
-    Ok(())
+    Ok(chain)
 }

@@ -796,13 +796,13 @@ impl Store {
     /// The first offset of the first batch whose newest message is not older than `t_ms`.
     pub fn offset_at_time(&self, part: PartId, t_ms: i64) -> Result<Option<u64>, ReadError> {
         let (mut at, end) = {
-            let mut shard = self.write_shard(part);
-            let Some(p) = shard.get_mut(&part) else { return Ok(None) };
-            let start = match &mut p.body {
+            let shard = self.read_shard(part);
+            let Some(p) = shard.get(&part) else { return Ok(None) };
+            let start = match &p.body {
                 Body::Small(_) => p.start,
                 Body::Big(segments) => {
                     let i = segments.iter().position(|s| s.meta.max_time >= t_ms);
-                    match i.and_then(|i| segments.get_mut(i)) {
+                    match i.and_then(|i| segments.get(i)) {
                         None => return Ok(None),
                         Some(s) => {
                             let loaded;
@@ -1059,6 +1059,29 @@ impl Store {
         Ok(old.size())
     }
 
+    /// Hashes segments that nothing is added to any more, without holding a lock. One without a hash is no
+    /// harm; the next checkpoint tries again.
+    pub(crate) fn hash_finished(&self) {
+        let parts = lock(&self.dirty).parts.clone();
+        for part in parts {
+            let metas: Vec<SegMeta> = match self.read_shard(part).get(&part).map(|p| &p.body) {
+                Some(Body::Big(segments)) => {
+                    let finished = segments.len().saturating_sub(1);
+                    segments.iter().take(finished).map(|s| s.meta).filter(|m| m.hash == 0).collect()
+                }
+                _ => continue,
+            };
+            for meta in metas {
+                let Ok(hash) = self.hash(part, &meta) else { continue };
+                if let Some(Part { body: Body::Big(segments), .. }) = self.write_shard(part).get_mut(&part)
+                    && let Some(s) = segments.iter_mut().find(|s| s.meta == meta)
+                {
+                    s.meta.hash = hash;
+                }
+            }
+        }
+    }
+
     /// What the next checkpoint has to do. Everything it will say is in files that it will sync first:
     /// partitions are described before the list of files is taken, and a put marks its file before it lets go
     /// of the partition.
@@ -1078,13 +1101,6 @@ impl Store {
                     Body::Big(segments) => {
                         if let Some(s) = segments.last_mut().filter(|s| s.loaded) {
                             self.flush_index(*id, s);
-                        }
-                        let last = segments.len().saturating_sub(1);
-                        for (i, s) in segments.iter_mut().enumerate() {
-                            if i < last && s.meta.hash == 0 {
-                                // Being without a hash is no harm; the next checkpoint tries again.
-                                s.meta.hash = self.hash(*id, &s.meta).unwrap_or(0);
-                            }
                         }
                         MetaBody::Big(segments.iter().map(|s| s.meta).collect())
                     }

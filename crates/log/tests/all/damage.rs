@@ -12,7 +12,7 @@ fn young(sealed: bool) -> (Sim, Oracle, PathBuf, Vec<u64>) {
     let mut oracle = Oracle::default();
     let mut node = Node::recover(&sim, &small(), &mut oracle).unwrap();
     for i in 0..6u64 {
-        let b = batch(i, 1, 0, &vec![i as u8; 200]);
+        let b = batch(i, 1, 0, &[i as u8; 200]);
         node.commit(&[Op::Put(part(1, 0), b), Op::Set(vec![1], vec![i as u8])], &mut oracle).unwrap();
         if i == 2 {
             node.checkpoint().unwrap();
