@@ -191,6 +191,9 @@ pub struct Journal {
     written: u64,
     checkpointed: u64,
     marks: VecDeque<(Lsn, u64)>,
+    /// Where `written` must be before allocating is tried again.
+    retry: u64,
+    lock: Option<super::Lock>,
 }
 
 /// With what a fresh file begins: these frames, and the hash of the one before them.
@@ -328,6 +331,8 @@ impl Journal {
                 written: 0,
                 checkpointed: 0,
                 marks: VecDeque::new(),
+                retry: 0,
+                lock: None,
             };
             // The seal is there to read, which does not mean that it is on the disk: write it once more.
             let seal = journal.record(Kind::Seal, s.last, &[], s.end - PAGE);
@@ -393,6 +398,8 @@ impl Journal {
             written: 0,
             checkpointed: 0,
             marks: VecDeque::new(),
+            retry: 0,
+            lock: None,
         };
         journal.activate(path, sequence + 1, &end.frames, true)?;
         journal.retire_superseded();
@@ -443,6 +450,11 @@ impl Journal {
             live.used = at;
         }
         Ok(())
+    }
+
+    /// Keeps the directory locked as long as this lives.
+    pub(crate) fn hold(&mut self, lock: super::Lock) {
+        self.lock = Some(lock);
     }
 
     /// The bytes of a record, in the reused buffer.
@@ -526,6 +538,11 @@ impl Journal {
         let need = padded(frame.len());
         if frame.len() > self.options.frame_max || need > self.len.saturating_sub(PAGE) {
             return Err(AppendError::TooLarge);
+        }
+        if self.written >= self.retry && self.room() != Room::Plenty {
+            // Not at every frame: on a full disk it is in vain.
+            self.retry = self.written + (1 << 20);
+            self.prepare();
         }
         if self.used() + need > self.len {
             self.rotate()?;
@@ -675,6 +692,22 @@ impl Journal {
         } else {
             Room::None
         }
+    }
+
+    /// Tries to allocate space ahead if there is not plenty. Slow: call it before refusing anything because
+    /// of [`Journal::room`], unless another thread calls [`Spares::fill`].
+    pub fn prepare(&mut self) -> Room {
+        while self.room() != Room::Plenty {
+            match self.spares.fill() {
+                Ok(true) => {}
+                Ok(false) => break,
+                Err(e) => {
+                    tracing::warn!(error = %e, "could not allocate journal space ahead");
+                    break;
+                }
+            }
+        }
+        self.room()
     }
 
     /// The pool that spares come from; keep it filled from another thread.

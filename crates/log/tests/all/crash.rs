@@ -136,8 +136,6 @@ fn planted_faults_are_caught() {
         Faults { lie_about_dirs: true, ..Faults::default() },
     ] {
         let caught = (0..30).any(|seed| {
-            let hook = std::panic::take_hook();
-            std::panic::set_hook(Box::new(|_| {}));
             let outcome = std::panic::catch_unwind(|| {
                 let (sim, mut node, mut oracle) = lived(seed, 8);
                 sim.set_faults(faults.clone());
@@ -148,7 +146,6 @@ fn planted_faults_are_caught() {
                 sim.crash(seed);
                 Node::recover(&sim, &small(), &mut oracle).map(drop).is_err()
             });
-            std::panic::set_hook(hook);
             outcome.unwrap_or(true)
         });
         assert!(caught, "{faults:?} was not noticed");

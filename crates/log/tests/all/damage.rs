@@ -89,6 +89,7 @@ fn every_bit_of_the_last_frames() {
 
 #[test]
 fn random_flips_everywhere() {
+    let flips = std::env::var("SB_LOG_FLIPS").ok().and_then(|n| n.parse().ok()).unwrap_or(400);
     let mut counts = [0; 3];
     for seed in 0..8 {
         let (sim, mut node, oracle) = lived(100 + seed, 60);
@@ -99,7 +100,7 @@ fn random_flips_everywhere() {
         let files: Vec<PathBuf> = sim.files();
         assert_eq!(judge(&sim.fork(0), &oracle, 0), Outcome::Fine);
         assert!(check(&sim.fork(0)).damage.is_empty(), "{}", check(&sim.fork(0)));
-        for _ in 0..400 {
+        for _ in 0..flips {
             let file = &files[rng.below(files.len() as u64) as usize];
             let size = sim.content(file).unwrap().len() as u64;
             if size == 0 {

@@ -58,6 +58,7 @@ fn a_full_disk_leaves_room_for_acknowledgements() {
     }
     assert!(publishes > 2);
     assert_eq!(node.local.journal.room(), Room::Low);
+    assert_eq!(node.local.journal.prepare(), Room::Low);
     let mut acks = 0;
     let refused = loop {
         match node.local.journal.append(oracle.acked.len() as u64, &small_one) {

@@ -54,7 +54,8 @@ impl PartMeta {
         let rows = rest.get(16..)?;
         let mut next = None;
         let mut follows = |from: u64, to: u64| {
-            let good = from < to && to <= end && next.is_none_or(|n| n == from);
+            // The first row holds the start; each continues the one before.
+            let good = from < to && to <= end && next.map_or(from <= start && start < to, |n| n == from);
             next = Some(to);
             good.then_some(())
         };
@@ -96,6 +97,30 @@ impl PartMeta {
             }
             _ => return None,
         };
-        (start <= end && next.unwrap_or(end) == end).then_some(PartMeta { start, end, body })
+        (start <= end && next.unwrap_or(start) == end).then_some(PartMeta { start, end, body })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn there_and_back_and_no_nonsense() {
+        let loc = |base, count| Loc { heap: 1, pos: 2, len: 3, count, base };
+        let small = PartMeta { start: 5, end: 9, body: MetaBody::Small(vec![loc(4, 3), loc(7, 2)]) };
+        let seg = |base, end| SegMeta { base, end, len: 10, max_time: -1, hash: 7 };
+        let big = PartMeta { start: 0, end: 9, body: MetaBody::Big(vec![seg(0, 4), seg(4, 9)]) };
+        for meta in [small, big] {
+            let bytes = meta.encode();
+            assert_eq!(PartMeta::decode(&bytes), Some(meta));
+            for n in 0..bytes.len() {
+                if let Some(cut) = PartMeta::decode(&bytes[..n]) {
+                    panic!("{n} bytes are not {cut:?}");
+                }
+            }
+        }
+        let gap = PartMeta { start: 4, end: 9, body: MetaBody::Small(vec![loc(4, 2), loc(7, 2)]) };
+        assert_eq!(PartMeta::decode(&gap.encode()), None);
     }
 }
