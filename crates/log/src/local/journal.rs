@@ -353,6 +353,10 @@ impl Journal {
                 Ok(true)
             })?;
         } else if let Some(body) = s.tail {
+            if padded(body.len()) + 2 * PAGE > options.journal_file {
+                let why = "journal_file is smaller than the journal's last frame";
+                return Err(OpenError::Io(io::Error::new(io::ErrorKind::InvalidInput, why)));
+            }
             let chain = scan::chain_before(newest, s.last)?;
             end = End { first: s.last, chain, frames: vec![body] };
         }
