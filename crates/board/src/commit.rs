@@ -302,7 +302,8 @@ pub(crate) fn store_thread(
 pub(crate) fn spares_thread(spares: sb_log::local::Spares, board: std::sync::Weak<Board>) {
     while let Some(board) = board.upgrade() {
         match spares.fill() {
-            Ok(_) => {}
+            Ok(true) => continue,
+            Ok(false) => {}
             Err(error) if error.kind() == std::io::ErrorKind::StorageFull => {}
             Err(error) => tracing::warn!(%error, "the journal's next file cannot be made yet"),
         }
@@ -310,7 +311,7 @@ pub(crate) fn spares_thread(spares: sb_log::local::Spares, board: std::sync::Wea
             return;
         }
         drop(board);
-        std::thread::sleep(Duration::from_millis(50));
+        std::thread::sleep(Duration::from_millis(20));
     }
 }
 
