@@ -266,7 +266,8 @@ class Reporter(threading.Thread):
                     if now >= due:
                         break
                     self.wake.wait(due - now)
-                entry = self.waiting.pop(0) if self.waiting else None
+                ripe = self.closing or time.monotonic() >= self.log_at
+                entry = self.waiting.pop(0) if self.waiting and ripe else None
                 closing = self.closing
             if entry:
                 stream, rest = entry

@@ -60,6 +60,13 @@ const setState = (row, state, members = {}) => {
   addEvent(row, "state", { state, ...members });
 };
 
+/** The pair that carries bytes inside JSON: text when it is UTF-8, otherwise base64. */
+const shown = (bytes) => {
+  const body = bytes.toString();
+  return Buffer.from(body).equals(bytes) ? { body } : { body: bytes.toString("base64"), encoding: "base64" };
+};
+const bytesOf = ({ body, encoding }) => Buffer.from(body, encoding === "base64" ? "base64" : "utf8");
+
 const submit = (input, type, rerunOf) => {
   const id = `01${Date.now().toString(36).toUpperCase()}${randomBytes(6).toString("hex").toUpperCase()}`;
   const job = {
@@ -101,7 +108,7 @@ const handOut = () => {
         lease_until: new Date(row.leaseUntil).toISOString(),
         deadline: row.job.deadline,
         content_type: row.type,
-        body: row.input,
+        ...row.input,
       },
     ]);
   }
@@ -210,7 +217,7 @@ const result = (response, row) => {
 const call = async (request, response) => {
   const body = await read(request);
   if (!body) return problem(response, 413, "SB0205", "Too large", "The body is larger than 1 MiB.", "Send less.");
-  const row = submit(body.toString(), request.headers["content-type"]);
+  const row = submit(shown(body), request.headers["content-type"]);
   const prefer = preferred(request);
   const until = Date.now() + (prefer.async ? (prefer.wait ?? 0) : POLICY.timeout);
   while (!DONE.has(row.job.state) && Date.now() < until && !response.destroyed) await change(row, until - Date.now(), response);
@@ -289,7 +296,7 @@ const handle = async (request, response) => {
       return send(response, 200, describe(row), { ETag: etag() });
     }
     if (what === "events") return events(request, response, row, url.searchParams);
-    if (what === "input") return send(response, 200, Buffer.from(row.input), { "Content-Type": row.type ?? "application/octet-stream" });
+    if (what === "input") return send(response, 200, bytesOf(row.input), { "Content-Type": row.type ?? "application/octet-stream" });
     if (what === "result") return result(response, row);
   }
   if (request.method === "DELETE" && what === "") {
@@ -302,7 +309,7 @@ const handle = async (request, response) => {
   const body = await read(request);
   if (!body) return problem(response, 413, "SB0205", "Too large", "The body is larger than 1 MiB.", "Send less.");
   if (request.method === "POST" && what === "rerun") {
-    const again = submit(body.length ? body.toString() : row.input, row.type, row.job.id);
+    const again = submit(body.length ? shown(body) : row.input, row.type, row.job.id);
     return send(response, 201, describe(again), { Location: `/jobs/${again.job.id}` });
   }
   if (request.method === "POST" && ["extend", "log", "progress", "complete", "fail"].includes(what)) {
