@@ -208,7 +208,7 @@ class Reporter(threading.Thread):
         self.label = label
         self.every = min(args.lease / 3, ASK_EVERY)
         self.wake = threading.Condition()
-        self.waiting = []  # [stream, text] not sent yet; OUTPUT_MAX bounds it, because nothing past that is put in
+        self.waiting = []  # [stream, bytes] not sent yet; OUTPUT_MAX bounds it, because nothing past that is put in
         self.log_at = 0.0  # not before this time
         self.closing = False
         self.hurry = threading.Event()  # set when nobody should wait any longer for a server that is away
@@ -217,13 +217,15 @@ class Reporter(threading.Thread):
 
     def put(self, stream, text):
         with self.wake:
-            if not self.waiting:
-                # An unbuffered print writes its text and its line end apart: give the second the time to arrive.
-                self.log_at = max(self.log_at, time.monotonic() + 0.01)
-            if self.waiting and self.waiting[-1][0] == stream and len(self.waiting[-1][1]) < LOG_MAX // 4:
-                self.waiting[-1][1] += text
-            else:
-                self.waiting.append([stream, text])
+            # Pieces of 8 Ki characters: at most 32 KiB of UTF-8, so that each fits a log event whatever it holds.
+            for piece in (text[i : i + 8192].encode() for i in range(0, len(text), 8192)):
+                if not self.waiting:
+                    # An unbuffered print writes its text and its line end apart: give the second the time to arrive.
+                    self.log_at = max(self.log_at, time.monotonic() + 0.01)
+                if self.waiting and self.waiting[-1][0] == stream and len(self.waiting[-1][1]) + len(piece) <= LOG_MAX:
+                    self.waiting[-1][1] += piece
+                else:
+                    self.waiting.append([stream, piece])
             self.wake.notify()
 
     def close(self):
@@ -270,14 +272,9 @@ class Reporter(threading.Thread):
                 entry = self.waiting.pop(0) if self.waiting and ripe else None
                 closing = self.closing
             if entry:
-                stream, rest = entry
-                while rest and not self.lost:
-                    # 12 Ki characters are at most 48 KiB of UTF-8.
-                    part, rest = rest[: LOG_MAX // 4], rest[LOG_MAX // 4 :]
-                    self.tell(f"/log?stream={stream}", part.encode(), {"Content-Type": "text/plain; charset=utf-8"})
-                with self.wake:
-                    if not self.waiting:
-                        self.log_at = time.monotonic() + LOG_EVERY
+                stream, text = entry
+                self.log_at = time.monotonic() + LOG_EVERY
+                self.tell(f"/log?stream={stream}", text, {"Content-Type": "text/plain; charset=utf-8"})
             elif closing:
                 return
             if time.monotonic() >= extend_at:

@@ -187,15 +187,17 @@ const showSums = () => {
   );
 };
 
-const addTravel = (kind, head, body, bytes, note) => {
+const addTravel = (kind, head, gist, body, bytes) => {
   const list = $("travel");
   const atEnd = list.scrollHeight - list.scrollTop - list.clientHeight < 30;
   const item = make("li", kind);
   const row = make(body ? "summary" : "div", "row");
+  const what = make("span", "what");
+  what.append(make("span", "head", head), ...(gist ? [" ", make("span", "gist", gist)] : []));
   row.append(
     make("span", "when", `${((performance.now() - travelStart) / 1000).toFixed(2)} s`),
     make("span", "way", { out: "→", in: "←", note: "·" }[kind]),
-    make("span", "head", note ? `${head} (${note})` : head),
+    what,
     make("span", "size", bytes ? kib(bytes) : ""),
   );
   if (body) {
@@ -210,14 +212,14 @@ const addTravel = (kind, head, body, bytes, note) => {
 
 /** A recorder; `of` is the row of the table that counts it, if any does. */
 const recorder = (of) => ({
-  out(head, body, bytes) {
+  out(head, gist, body, bytes) {
     if (of) of.requests += 1;
-    addTravel("out", head, body, bytes);
+    addTravel("out", head, gist, body, bytes);
     showSums();
   },
-  in(head, body, bytes, seq, known) {
+  in(head, body, bytes, gist) {
     if (of) of.bytes += bytes;
-    addTravel("in", seq ? `${head} #${seq}` : head, body, bytes, known ? "known already" : "");
+    addTravel("in", head, gist, body, bytes);
     showSums();
   },
   note(text) {

@@ -29,10 +29,16 @@ const parse = (text) => {
   }
 };
 
+/** What an event says, in a few characters. */
+const gist = (event) => {
+  const what = { state: event.state, log: JSON.stringify(event.text ?? ""), progress: JSON.stringify(event.progress) }[event.type] ?? event.type;
+  return what.length > 60 ? `${what.slice(0, 59)}…` : what;
+};
+
 /** One request and its answer. Throws Problem or Away, or AbortError when `signal` ends it. */
 export const ask = async (method, path, { headers = {}, body, signal, travel } = {}) => {
   const lines = Object.entries(headers).map(([name, value]) => `${name}: ${value}`);
-  travel?.out(`${method} ${path}`, [...lines, ...(body ? ["", body] : [])].join("\n"), size(body ?? ""));
+  travel?.out(`${method} ${path}`, headers.Prefer && `Prefer: ${headers.Prefer}`, [...lines, ...(body ? ["", body] : [])].join("\n"), size(body ?? ""));
   let response, text;
   try {
     response = await fetch(path, { method, headers, body, signal, cache: "no-store" });
@@ -42,11 +48,12 @@ export const ask = async (method, path, { headers = {}, body, signal, travel } =
     travel?.note("no answer: the server cannot be reached");
     throw new Away("The server cannot be reached.");
   }
+  const json = parse(text);
   const told = ["content-type", "location", "retry-after", "preference-applied", "etag"]
     .filter((name) => response.headers.has(name))
     .map((name) => `${name}: ${response.headers.get(name)}`);
-  travel?.in(`${response.status} ${response.statusText}`.trim(), [...told, "", text].join("\n"), size(text));
-  const json = parse(text);
+  const news = Array.isArray(json?.events) && (json.events.map(gist).join(" ") || "no news");
+  travel?.in(`${response.status} ${response.statusText}`.trim(), [...told, "", text].join("\n"), size(text), news);
   if (response.ok || response.status === 304) return { status: response.status, headers: response.headers, json, text };
   if (response.status === 429 || response.status === 502 || response.status === 503) throw new Away(json?.title ?? `It answers ${response.status}.`);
   throw new Problem(response.status, response.statusText, json);
@@ -83,7 +90,12 @@ const sse = (at) =>
     const source = new EventSource(path);
     let lastId = 0;
     const request = () =>
-      at.travel.out(`GET ${path}`, `Accept: text/event-stream${lastId ? `\nLast-Event-ID: ${lastId}` : ""}\n\n(sent by the browser's EventSource)`, 0);
+      at.travel.out(
+        `GET ${path}`,
+        lastId ? `Last-Event-ID: ${lastId}` : "Accept: text/event-stream",
+        `Accept: text/event-stream${lastId ? `\nLast-Event-ID: ${lastId}` : ""}\n\n(sent by the browser's EventSource)`,
+        0,
+      );
     const end = (settle, value) => {
       source.close();
       settle(value);
@@ -100,7 +112,7 @@ const sse = (at) =>
       const event = parse(message.data);
       if (!event) return;
       const known = at.event(event);
-      at.travel.in(`event: ${message.type}`, text, size(text), event.seq, known);
+      at.travel.in(`event: ${message.type}`, text, size(text), known ? "known already" : gist(event));
     };
     for (const type of ["state", "progress", "log", "result"]) source.addEventListener(type, take);
     source.addEventListener("end", () => {
@@ -124,7 +136,7 @@ const websocket = (at) =>
     const path = `/jobs/${at.id}`;
     const url = new URL(path, location.href);
     url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
-    at.travel.out(`GET ${path}`, "Connection: Upgrade\nUpgrade: websocket", 0);
+    at.travel.out(`GET ${path}`, "Upgrade: websocket", "Connection: Upgrade\nUpgrade: websocket", 0);
     const socket = new WebSocket(url);
     at.signal.addEventListener("abort", () => socket.close(1000), { once: true });
     socket.onopen = () => {
@@ -135,7 +147,7 @@ const websocket = (at) =>
       if (at.signal.aborted) return;
       const event = typeof data === "string" ? parse(data) : null;
       const known = event ? at.event(event) : false;
-      at.travel.in(`text frame ${event?.type ?? ""}`, String(data), size(String(data)), event?.seq, known);
+      at.travel.in(`text frame ${event?.type ?? ""}`.trim(), String(data), size(String(data)), known ? "known already" : event && gist(event));
     };
     socket.onclose = ({ code, reason }) => {
       if (at.signal.aborted) return resolve();
