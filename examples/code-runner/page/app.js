@@ -381,6 +381,8 @@ const watch = (after = 0) => {
     onOver: guard(async (problem) => {
       setLink("idle", problem ? "not following" : "the job has ended");
       showSums();
+      if (problem?.status === 404) job = null;
+      showState();
       if (problem) throw problem;
       await history();
     }),

@@ -31,7 +31,8 @@ const parse = (text) => {
 
 /** What an event says, in a few characters. */
 const gist = (event) => {
-  const what = { state: event.state, log: JSON.stringify(event.text ?? ""), progress: JSON.stringify(event.progress) }[event.type] ?? event.type;
+  const what =
+    { state: event.state, log: JSON.stringify(event.text ?? ""), progress: JSON.stringify(event.progress), result: event.body, error: event.error?.message }[event.type] ?? "";
   return what.length > 60 ? `${what.slice(0, 59)}…` : what;
 };
 
@@ -226,14 +227,15 @@ export const follow = (way, id, { after = 0, travel, onEvent, onLink, onOver }) 
         if (error instanceof Problem) return onOver(error);
         if (error.name === "TimeoutError") continue;
         if (!(error instanceof Away)) throw error;
-        at.away(`trying again in ${(pauseMs / 1000).toLocaleString("en")} s`);
-        await pause(pauseMs, control.signal);
-        pauseMs = Math.min(pauseMs * 2, 8000);
         // WebSocket and EventSource do not tell the page why they failed. A plain GET does.
         if (way === "websocket" || way === "sse") {
           const gone = await ask("GET", `/jobs/${at.id}`, { travel, signal: control.signal }).catch((e) => e);
-          if (gone instanceof Problem && !control.signal.aborted) return onOver(gone);
+          if (control.signal.aborted) return;
+          if (gone instanceof Problem) return onOver(gone);
         }
+        at.away(`trying again in ${(pauseMs / 1000).toLocaleString("en")} s`);
+        await pause(pauseMs, control.signal);
+        pauseMs = Math.min(pauseMs * 2, 8000);
       }
     }
   })();
