@@ -152,7 +152,9 @@ const websocket = (at) =>
     };
     socket.onclose = ({ code, reason }) => {
       if (at.signal.aborted) return resolve();
-      at.travel.in(`close frame ${code}`, reason, 0);
+      // 1006 never travels: it is what the browser says when the connection ended without a close frame.
+      if (code === 1006) at.travel.note("connection lost, no close frame (the browser calls this 1006)");
+      else at.travel.in(`close frame ${code}`, reason, 0);
       if (code === 1000) resolve();
       else reject(new Away(code === 1006 ? "The connection was lost." : `The server closed the connection (${code}).`));
     };
