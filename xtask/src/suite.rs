@@ -370,7 +370,7 @@ impl Step<'_> {
     }
 }
 
-/// A server without a login on the loopback interface; ended when dropped.
+/// A server in development mode on the loopback interface; ended when dropped.
 struct Server {
     child: Child,
     folder: PathBuf,
@@ -388,12 +388,10 @@ impl Server {
             .port();
         let folder = below.join(format!("server-{}", std::process::id()));
         let url = format!("http://127.0.0.1:{port}");
-        let config = folder.join("switchboard.toml");
-        let text = format!("listen = [\"{url}\"]\nengine = \"disk:{}\"\n", folder.join("data").display());
-        fs::create_dir_all(&folder).and_then(|()| fs::write(&config, text)).map_err(|e| e.to_string())?;
+        fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
         let child = Command::new(binary)
-            .args(["serve", "-c"])
-            .arg(&config)
+            .args(["--port", &port.to_string(), "--data"])
+            .arg(folder.join("data"))
             .current_dir(&folder)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
