@@ -317,7 +317,7 @@ class Checker:
             at = history.verified.get((topic, number), 0)
             self.faults.check(end >= at, f"{topic}/{number} ends at {end}, was at {at}")
             expected = at
-            for message in self.client.messages(topic, f"from=offset:{at}&partition={number}") if end > at else ():
+            for message in self.client.messages(topic, f"offset:{at}", number) if end > at else ():
                 offset = message["offset"]
                 self.faults.check(offset == expected, f"{topic}/{number}: offset {offset} instead of {expected}")
                 expected = offset + 1

@@ -15,6 +15,7 @@ import subprocess
 import tempfile
 import threading
 import time
+import urllib.parse
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BINARY = os.environ.get("SWITCHBOARD_BIN") or str(
@@ -159,15 +160,18 @@ class Client:
             self.pipe.close()
             self.pipe = None
 
-    def messages(self, topic, start="from=start", limit=1000):
+    def messages(self, topic, start="start", partition=None):
         """Every message of a topic from there on, page by page, until a page is empty."""
-        query = start
+        query = {"from": start, "limit": 1000}
+        if partition is not None:
+            query["partition"] = partition
         while True:
-            page = self.json("GET", f"/topics/{topic}?{query}&limit={limit}")
+            page = self.json("GET", f"/topics/{topic}?{urllib.parse.urlencode(query)}")
             if not page["messages"]:
                 return
             yield from page["messages"]
-            query = f"after={page['next']}"
+            query.pop("from", None)
+            query["after"] = page["next"]
 
 
 class Wrong(Exception):
