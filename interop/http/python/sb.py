@@ -353,9 +353,10 @@ class Ws:
         options.setdefault("subprotocols", ["switchboard.v1"])
         if server.scheme == "http":
             options.setdefault("proxy", None)
-        self.raw = connect(
+        self._context = connect(
             server.ws_url + path, additional_headers=headers, max_size=None, open_timeout=PATIENCE, **options
         )
+        self.raw = self._context.__enter__()
         self._ids = itertools.count(1)
         self._pushed = []
 
@@ -417,7 +418,7 @@ class Ws:
             return self.raw.protocol.close_code
 
     def close(self):
-        self.raw.close()
+        self._context.__exit__(None, None, None)
 
     def __enter__(self):
         return self

@@ -24,7 +24,7 @@ def test_drain(own_server):
     poll = background(lambda: server.api().get("/topics/t", params={"after": sent}, headers={"Prefer": "wait=50"}))
     ws = Ws(server)
     ws.ok("ping")
-    plain = connect(f"{server.ws_url}/topics/t?from=start", proxy=None)
+    plain = connect(f"{server.ws_url}/topics/t?from=start", proxy=None).__enter__()
     assert plain.recv(timeout=15) == "1"
     # a publish in flight: the head and half of the body are with the server when it is told to stop
     pipe = socket.create_connection(("127.0.0.1", server.port), timeout=20)
