@@ -67,6 +67,8 @@ manage = ["code.v1.Runner.>", "code.v1.Runner/*"]
 [roles.root]
 admin = true
 
+[roles.nobody]
+
 [http]
 origins = ["https://app.example"]
 """
