@@ -424,7 +424,7 @@ def test_tokens_expire(server, shop):
 
 
 def test_a_websocket_ends_with_its_token(server, shop):
-    token = mint(shop, ttl="1s", read=["orders.>"])["token"]
+    token = mint(shop, ttl="3s", read=["orders.>"])["token"]
     with Ws(server, f"/topics/orders.eu.created?token={token}") as ws:
         assert ws.closed(20) == 4401
 
