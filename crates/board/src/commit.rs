@@ -94,8 +94,8 @@ pub(crate) fn run(mut engine: Engine, asks: Receiver<Ask>, store: Option<Sender<
                     checkpointing = false;
                     board.counters().checkpoints.fetch_add(1, Ordering::Relaxed);
                     if stopping {
+                        // The storage threads end with this one, and the last of them says that everything is closed.
                         engine.seal();
-                        board.stopped();
                         return;
                     }
                 }
@@ -334,6 +334,9 @@ pub(crate) fn checkpoint_thread(
         };
         let _ = asks.send(Ask::Checkpointed(outcome));
     }
+    // Lets go of the lock on the data folder.
+    drop(checkpoints);
+    board.stopped();
 }
 
 /// What callers get when the loop is gone.
