@@ -207,7 +207,7 @@ async fn groups_lease_settle_redeliver_and_bury() {
     let done = access.settle(vec![(got[0].handle.clone(), Settle::Ack)]).await.unwrap();
     assert!(done[0].is_ok(), "and so do handles");
     let moved = access.seek("work", "g", Start::Start, None, true).await.unwrap();
-    assert_eq!((moved.skipped, moved.again), (0, 4));
+    assert_eq!((moved.skipped, moved.again), (0, 3), "what was done with comes again; what is leased would come anyway");
     board.stop().await;
 }
 

@@ -191,7 +191,7 @@ impl Access {
         let part = self.jobs_part().await?;
         let mut events = Vec::with_capacity(places.len());
         let mut bytes = 0;
-        for (seq, offset) in places {
+        for (offset, seq) in places {
             let record = self.fetch("jobs", &part, offset).await?;
             bytes += record.message.body.len() + 128;
             events.extend(decode_event(seq, &record.message));
