@@ -79,7 +79,11 @@ impl Output {
         codec::put_head(&mut self.last, first, len);
     }
 
-    fn poll_flush<S: AsyncWrite + Unpin>(&mut self, io: &mut S, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_flush<S: AsyncWrite + Unpin>(
+        &mut self,
+        io: &mut S,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<()>> {
         self.seal();
         while !self.pieces.is_empty() {
             let n = match self.pieces.front() {
@@ -417,7 +421,9 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Drop for Socket<S> {
             self.send_close(code, "");
             self.phase = Phase::Closing;
         }
-        let (Some(mut io), Ok(runtime)) = (self.io.take(), tokio::runtime::Handle::try_current()) else { return };
+        let (Some(mut io), Ok(runtime)) = (self.io.take(), tokio::runtime::Handle::try_current()) else {
+            return;
+        };
         let gone = self.failed && self.output.queued() == 0 && self.phase == Phase::Closed && self.told;
         if gone {
             return;
