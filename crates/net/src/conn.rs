@@ -163,19 +163,33 @@ impl AsyncWrite for Conn {
     }
 }
 
-/// A connection that speaks HTTP/1: looked at by the [`Guard`], and a head that has begun must end in time.
+/// How long a client may take none of an answer.
+const STALLED: Duration = Duration::from_secs(60);
+
+/// A connection that speaks HTTP/1: looked at by the [`Guard`]; a head that has begun must end in time, and answers must be taken.
 pub struct Http1 {
     /// The connection.
     pub conn: Conn,
     guard: Guard,
     head_time: Duration,
     timer: Option<Pin<Box<Sleep>>>,
+    stalled: Option<Pin<Box<Sleep>>>,
 }
 
 impl Http1 {
     /// Heads must be complete within `head_time` of their first byte.
     pub fn new(conn: Conn, head_time: Duration) -> Self {
-        Http1 { conn, guard: Guard::default(), head_time, timer: None }
+        Http1 { conn, guard: Guard::default(), head_time, timer: None, stalled: None }
+    }
+
+    /// Watches over a write.
+    fn written(&mut self, outcome: Poll<io::Result<usize>>, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        if outcome.is_ready() {
+            self.stalled = None;
+            return outcome;
+        }
+        let timer = self.stalled.get_or_insert_with(|| Box::pin(tokio::time::sleep(STALLED)));
+        timer.as_mut().poll(cx).map(|()| Err(io::ErrorKind::TimedOut.into()))
     }
 }
 
@@ -211,7 +225,8 @@ impl AsyncRead for Http1 {
 
 impl AsyncWrite for Http1 {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.conn).poll_write(cx, buf)
+        let outcome = Pin::new(&mut self.conn).poll_write(cx, buf);
+        self.written(outcome, cx)
     }
 
     fn poll_write_vectored(
@@ -219,7 +234,8 @@ impl AsyncWrite for Http1 {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.conn).poll_write_vectored(cx, bufs)
+        let outcome = Pin::new(&mut self.conn).poll_write_vectored(cx, bufs);
+        self.written(outcome, cx)
     }
 
     fn is_write_vectored(&self) -> bool {

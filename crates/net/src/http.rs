@@ -258,6 +258,11 @@ fn check(request: &Request<Incoming>) -> Result<(), Error> {
     match (request.version(), hosts.next(), hosts.next()) {
         (_, _, Some(_)) => Err(Error::invalid("There is more than one Host header.")),
         (Version::HTTP_11, None, _) => Err(Error::invalid("The Host header is missing.")),
+        (Version::HTTP_2, Some(host), None)
+            if request.uri().authority().is_some_and(|authority| authority.as_str() != host) =>
+        {
+            Err(Error::invalid("The Host header is not the authority of the request."))
+        }
         _ if request.headers().len() > 256 => {
             Err(Error::new(Kind::TooLarge, "SB0203", "There are more than 256 headers."))
         }

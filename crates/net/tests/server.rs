@@ -388,6 +388,18 @@ async fn silent_websockets_are_pinged_and_given_up() {
 }
 
 #[tokio::test]
+async fn websockets_that_are_not_read_are_given_up() {
+    let server = start();
+    let (_, mut client) = open(&server, "").await;
+    let frame = masked_frame(0x82, [1, 2, 3, 4], &vec![0; 1 << 20]);
+    let begin = Instant::now();
+    // Sooner or later the server does not take more, since nobody takes its answers; then it ends the connection.
+    while begin.elapsed() < Duration::from_secs(20) && client.stream.write_all(&frame).await.is_ok() {}
+    assert!(begin.elapsed() < Duration::from_secs(15), "{:?}", begin.elapsed());
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn draining() {
     let server = start();
     let (_, mut client) = open(&server, "").await;
