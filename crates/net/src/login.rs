@@ -122,9 +122,7 @@ pub fn origin_allowed(origin: &str, host: Option<&str>, settings: &HttpSettings)
         _ => return false,
     };
     let port = if scheme == "https" { ":443" } else { ":80" };
-    let plain = |authority: &str| {
-        authority.strip_suffix(port).unwrap_or(authority).to_ascii_lowercase()
-    };
+    let plain = |authority: &str| authority.strip_suffix(port).unwrap_or(authority).to_ascii_lowercase();
     if host.is_some_and(|host| plain(host) == plain(authority)) {
         return true;
     }
@@ -212,7 +210,8 @@ mod tests {
 
     #[test]
     fn origins() {
-        let mut settings = HttpSettings { origins: vec!["https://a.example".into()], ..HttpSettings::default() };
+        let mut settings =
+            HttpSettings { origins: vec!["https://a.example".into()], ..HttpSettings::default() };
         let mut allowed = |origin: &str, host: &str, dev: bool| {
             settings.any_loopback_origin = dev;
             origin_allowed(origin, Some(host), &settings)
