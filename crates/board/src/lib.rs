@@ -3,6 +3,7 @@
 
 pub mod access;
 pub mod mount;
+pub mod problem;
 pub mod tail;
 
 pub use access::Access;
