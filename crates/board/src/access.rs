@@ -210,6 +210,8 @@ impl Access {
     pub async fn lease(&self, topic: &str, group: &str, options: LeaseOptions) -> Result<Vec<Leased>> { unimplemented!() }
     /// Each on its own; stale handles are errors of their own (SB0402). Ok(until_ms) is 0 unless extended.
     pub async fn settle(&self, settles: Vec<(String, Settle)>) -> Result<Vec<Result<i64>>> { unimplemented!() }
+    /// The same for handles of this group alone: a handle of another group counts as stale.
+    pub async fn settle_in(&self, topic: &str, group: &str, settles: Vec<(String, Settle)>) -> Result<Vec<Result<i64>>> { unimplemented!() }
     pub async fn peek(&self, topic: &str, group: &str, limit: usize) -> Result<Vec<Delivered>> { unimplemented!() }
     pub async fn seek(&self, topic: &str, group: &str, to: Start, partition: Option<u32>, dry_run: bool) -> Result<SeekReport> { unimplemented!() }
     pub async fn commit_cursor(&self, topic: &str, group: &str, cursor: &str) -> Result<()> { unimplemented!() }
@@ -248,6 +250,8 @@ impl Access {
     pub async fn job_report(&self, id: JobId, handle: &str, report: Report) -> Result<Term> { unimplemented!() }
     pub async fn job_finish(&self, id: JobId, handle: &str, finish: Finish) -> Result<JobView> { unimplemented!() }
 
+    /// Whether the caller may see figures of the whole server (status, metrics).
+    pub fn inspect(&self) -> Result<()> { unimplemented!() }
     /// A token with at most the caller's rights, and when it ends (milliseconds since 1970).
     pub fn token(&self, grants: &TokenGrants, ttl_ms: u64) -> Result<(String, i64)> { unimplemented!() }
     /// The id of a message.
