@@ -200,7 +200,8 @@ impl http_body::Body for FileBody {
             Poll::Ready(Ok(())) => {
                 let read = buffer.filled().len();
                 if read == 0 {
-                    let cut = std::io::Error::new(std::io::ErrorKind::UnexpectedEof, "the file became shorter");
+                    let cut =
+                        std::io::Error::new(std::io::ErrorKind::UnexpectedEof, "the file became shorter");
                     return Poll::Ready(Some(Err(cut)));
                 }
                 piece.truncate(read);
@@ -275,8 +276,22 @@ mod tests {
         }
         assert!(matches!(resolve(&root, "sub"), Some(Resolved::Slash)));
         for bad in [
-            ".env", "%2eenv", "sub/.git/config", "../outside.txt", "%2e%2e/outside.txt", "..%2foutside.txt", "out.txt",
-            "up/outside.txt", "up", "env.txt", "nothing", "a%00b", "%ff", "sub%5c..", "sub%2findex.html", "/etc/passwd",
+            ".env",
+            "%2eenv",
+            "sub/.git/config",
+            "../outside.txt",
+            "%2e%2e/outside.txt",
+            "..%2foutside.txt",
+            "out.txt",
+            "up/outside.txt",
+            "up",
+            "env.txt",
+            "nothing",
+            "a%00b",
+            "%ff",
+            "sub%5c..",
+            "sub%2findex.html",
+            "/etc/passwd",
         ] {
             assert!(resolve(&root, bad).is_none(), "{bad}");
         }
@@ -299,12 +314,18 @@ mod tests {
 
     #[test]
     fn the_console_is_served_with_its_policy() {
-        static FILES: &[(&str, &str, bool, &[u8])] = &[("index.html", "text/html", false, b"<!doctype html>")];
+        static FILES: &[(&str, &str, bool, &[u8])] =
+            &[("index.html", "text/html", false, b"<!doctype html>")];
         let settings = HttpSettings { console: FILES, ..HttpSettings::default() };
         let (parts, ()) = http::Request::get("/console/").body(()).unwrap().into_parts();
         let response = console(&settings, &parts, "").unwrap();
         assert_eq!(response.status(), StatusCode::OK);
-        assert!(response.headers()[header::CONTENT_SECURITY_POLICY].to_str().unwrap().contains("default-src 'self'"));
+        assert!(
+            response.headers()[header::CONTENT_SECURITY_POLICY]
+                .to_str()
+                .unwrap()
+                .contains("default-src 'self'")
+        );
         assert!(console(&settings, &parts, "../x").is_none());
     }
 }

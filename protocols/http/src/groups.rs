@@ -24,7 +24,9 @@ fn check_names(cx: &Cx) -> Result<()> {
 pub(crate) fn consumer(name: Option<String>) -> Result<String> {
     let name = name.unwrap_or_default();
     if name.len() > MAX_CONSUMER || name.chars().any(char::is_control) {
-        return Err(map::invalid("the name of a consumer or worker has at most 255 bytes and no control characters"));
+        return Err(map::invalid(
+            "the name of a consumer or worker has at most 255 bytes and no control characters",
+        ));
     }
     Ok(name)
 }
@@ -106,7 +108,10 @@ pub(crate) async fn peek(cx: Cx) -> Result<Answer> {
     check_names(&cx)?;
     let limit = cx.limit("limit", 1000, 100)?;
     let messages = cx.access.peek(cx.arg(0), cx.arg(1), limit).await?;
-    ok(json(StatusCode::OK, &Messages { messages: messages.iter().map(map::delivered_out).collect(), next: None }))
+    ok(json(
+        StatusCode::OK,
+        &Messages { messages: messages.iter().map(map::delivered_out).collect(), next: None },
+    ))
 }
 
 pub(crate) async fn seek(mut cx: Cx) -> Result<Answer> {

@@ -62,8 +62,12 @@ pub(crate) fn input_address() -> Result<Address> {
 pub(crate) async fn call(mut cx: Cx) -> Result<Answer> {
     let method = format!("{}/{}", cx.arg(0), cx.arg(1));
     if cx.parts.headers.contains_key("sb-callback-url") {
-        return Err(Error::new(Kind::Unsupported, "SB0209", "Sb-Callback-Url is reserved until webhooks exist")
-            .fix("Leave it out and watch the job, for example with Prefer: wait=60"));
+        return Err(Error::new(
+            Kind::Unsupported,
+            "SB0209",
+            "Sb-Callback-Url is reserved until webhooks exist",
+        )
+        .fix("Leave it out and watch the job, for example with Prefer: wait=60"));
     }
     let limit = cx.max_body();
     let body = cx.collect(limit).await?;
@@ -78,9 +82,13 @@ pub(crate) async fn call(mut cx: Cx) -> Result<Answer> {
     let mut response = if job.state.terminal() {
         finished(&cx.access, job.id).await?
     } else if wait.is_none() {
-        return Err(Error::new(Kind::Unavailable, "SB0701", format!("the server stops; job {} goes on", job.id))
-            .fix(format!("Ask for it again at /jobs/{}/result", job.id))
-            .retry_after(1_000));
+        return Err(Error::new(
+            Kind::Unavailable,
+            "SB0701",
+            format!("the server stops; job {} goes on", job.id),
+        )
+        .fix(format!("Ask for it again at /jobs/{}/result", job.id))
+        .retry_after(1_000));
     } else {
         let mut response = job_response(&cx.access, StatusCode::ACCEPTED, &job).await?;
         set(&mut response, header::LOCATION, &format!("/jobs/{}", job.id));
@@ -130,7 +138,9 @@ async fn finished(access: &Access, id: JobId) -> Result<Response<Body>> {
             untrusted(&mut response);
             Ok(response)
         }
-        Some(other) => Err(map::outcome_error(&other).unwrap_or_else(|| Error::internal("an outcome without a meaning"))),
+        Some(other) => {
+            Err(map::outcome_error(&other).unwrap_or_else(|| Error::internal("an outcome without a meaning")))
+        }
         None => Err(Error::new(Kind::Conflict, "SB0406", format!("job {id} is not done"))
             .fix("Wait for it with Prefer: wait=N, or watch the job")),
     }
@@ -139,7 +149,11 @@ async fn finished(access: &Access, id: JobId) -> Result<Response<Body>> {
 // Watching.
 
 /// JOB with its result, when there is one.
-pub(crate) async fn job_response(access: &Access, status: StatusCode, job: &JobView) -> Result<Response<Body>> {
+pub(crate) async fn job_response(
+    access: &Access,
+    status: StatusCode,
+    job: &JobView,
+) -> Result<Response<Body>> {
     let outcome = match job.state {
         State::Succeeded => access.job_outcome(job.id).await?,
         _ => None,
@@ -241,7 +255,8 @@ pub(crate) async fn events(cx: Cx) -> Result<Answer> {
         events = cx.access.job_events(id, after, limit).await?;
     }
     let next = events.last().map_or(after, |e| e.seq);
-    let mut response = json(StatusCode::OK, &EventsOut { events: events.iter().map(map::event_out).collect(), next });
+    let mut response =
+        json(StatusCode::OK, &EventsOut { events: events.iter().map(map::event_out).collect(), next });
     if let Some(applied) = Prefer::applied(wait, false) {
         set(&mut response, "preference-applied", &applied);
     }
@@ -313,7 +328,10 @@ fn held(cx: &Cx) -> Result<(JobId, String)> {
 }
 
 fn term(term: Term) -> Result<Answer> {
-    ok(json(StatusCode::OK, &TermOut { lease_until: Time(term.until_ms), cancel_requested: term.cancel_requested }))
+    ok(json(
+        StatusCode::OK,
+        &TermOut { lease_until: Time(term.until_ms), cancel_requested: term.cancel_requested },
+    ))
 }
 
 pub(crate) async fn extend(mut cx: Cx) -> Result<Answer> {
@@ -326,7 +344,8 @@ pub(crate) async fn extend(mut cx: Cx) -> Result<Answer> {
 pub(crate) async fn progress(mut cx: Cx) -> Result<Answer> {
     let (id, lease) = held(&cx)?;
     let body: Bytes = cx.json_or(MAX_LOG, None).await?;
-    let text = std::str::from_utf8(&body).map_err(|_| map::invalid("progress is JSON, and this is not UTF-8"))?;
+    let text =
+        std::str::from_utf8(&body).map_err(|_| map::invalid("progress is JSON, and this is not UTF-8"))?;
     serde_json::from_str::<serde::de::IgnoredAny>(text)
         .map_err(|e| map::invalid(format!("progress is not JSON: {e}")))?;
     term(cx.access.job_report(id, &lease, Report::Progress(body)).await?)
@@ -339,7 +358,8 @@ pub(crate) async fn log(mut cx: Cx) -> Result<Answer> {
         return Err(map::invalid("stream has at most 64 bytes and no control characters"));
     }
     let body = cx.collect(MAX_LOG).await?;
-    let text = String::from_utf8(body.into()).map_err(|_| map::invalid("a log is text, and this is not UTF-8"))?;
+    let text =
+        String::from_utf8(body.into()).map_err(|_| map::invalid("a log is text, and this is not UTF-8"))?;
     term(cx.access.job_report(id, &lease, Report::Log { stream, text }).await?)
 }
 

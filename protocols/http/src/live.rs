@@ -1,10 +1,10 @@
 //! Server-Sent Events: bodies that are polled where the messages are, without a task or a channel of their own.
 
+use crate::jobs;
 use crate::map;
 use crate::server::typed;
 use crate::topics::MAX_READ;
 use crate::wire::sse;
-use crate::{jobs, wire};
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
 use http_body::Frame;
@@ -13,6 +13,7 @@ use sb_board::mount::{Body, BoxFuture};
 use sb_board::tail::{Form, Given, Next, Tail};
 use sb_core::jobs::Event;
 use sb_core::model::{Error, JobId, Kind, Result};
+use std::future::Future;
 use std::hash::{BuildHasher, Hasher};
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -40,7 +41,9 @@ pub(crate) fn job(access: Access, id: JobId, after: u64) -> Response<Body> {
     response(JobEvents { access, id, after, step: None, ended: false, common })
 }
 
-fn response(body: impl http_body::Body<Data = Bytes, Error = std::io::Error> + Send + 'static) -> Response<Body> {
+fn response(
+    body: impl http_body::Body<Data = Bytes, Error = std::io::Error> + Send + 'static,
+) -> Response<Body> {
     let mut response = typed(StatusCode::OK, "text/event-stream", Body::Stream(Box::pin(body)));
     let headers = response.headers_mut();
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, no-transform"));
@@ -98,8 +101,6 @@ impl Common {
         true
     }
 }
-
-use std::future::Future;
 
 enum State {
     Open(Tail),
@@ -285,7 +286,7 @@ impl http_body::Body for JobEvents {
                 }
                 data(out.into())
             }
-            Poll::Pending if this.common.poll_heartbeat(cx) => data(Bytes::from_static(wire::sse::HEARTBEAT)),
+            Poll::Pending if this.common.poll_heartbeat(cx) => data(Bytes::from_static(sse::HEARTBEAT)),
             Poll::Pending => Poll::Pending,
         }
     }
@@ -314,7 +315,11 @@ mod tests {
     fn ends_are_whole_events() {
         let reset = reset(&Error::new(Kind::Gone, "SB0305", "gone\nby now"));
         let text = std::str::from_utf8(&reset).unwrap();
-        assert!(text.starts_with("id:\nevent: reset\ndata: {") && text.ends_with("}\n\n") && text.contains("SB0305"));
+        assert!(
+            text.starts_with("id:\nevent: reset\ndata: {")
+                && text.ends_with("}\n\n")
+                && text.contains("SB0305")
+        );
         let end = draining();
         assert!(end.starts_with(b"retry: ") && end.ends_with(b"\n\n"));
     }

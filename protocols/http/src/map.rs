@@ -13,7 +13,9 @@ use sb_board::tail::{Form, Given};
 use sb_core::batch::Record;
 use sb_core::groups::{GroupView, Mode, Options, Start};
 use sb_core::jobs::{Event, Failure, JobView, MethodPolicy, MethodView, What};
-use sb_core::model::{Address, Error, Header, JobId, Kind, Message, Pattern, Result, Value, check_name, message};
+use sb_core::model::{
+    Address, Error, Header, JobId, Kind, Message, Pattern, Result, Value, check_name, message,
+};
 use sb_core::topics::{Policy, TopicView};
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -87,7 +89,12 @@ pub(crate) fn start(text: &str, now_ms: i64) -> Result<Start> {
         "end" => Some(Start::End),
         _ => {
             if let Some(offset) = text.strip_prefix("offset:") {
-                offset.bytes().all(|b| b.is_ascii_digit()).then(|| offset.parse().ok()).flatten().map(Start::Offset)
+                offset
+                    .bytes()
+                    .all(|b| b.is_ascii_digit())
+                    .then(|| offset.parse().ok())
+                    .flatten()
+                    .map(Start::Offset)
             } else if let Some(time) = text.strip_prefix("time:") {
                 wire::parse_time(time).map(Start::Time)
             } else {
@@ -120,9 +127,10 @@ pub(crate) fn from(query: &Query, last_event_id: Option<&str>, default: Start, n
 /// A lease's term within its bounds.
 pub(crate) fn lease_ms(lease: Option<Span>) -> Result<Option<u64>> {
     match lease {
-        Some(Span(ms)) if !LEASE_MS.contains(&ms) => {
-            Err(invalid(format!("a lease lasts from 1s to 12h, and {} was asked for", wire::duration_text(ms))))
-        }
+        Some(Span(ms)) if !LEASE_MS.contains(&ms) => Err(invalid(format!(
+            "a lease lasts from 1s to 12h, and {} was asked for",
+            wire::duration_text(ms)
+        ))),
         lease => Ok(lease.map(|s| s.0)),
     }
 }
@@ -240,7 +248,8 @@ pub(crate) fn group_options(given: GroupIn, now_ms: i64) -> Result<(Options, Sta
 
 /// GROUP.
 pub(crate) fn group_out(view: &GroupView) -> GroupOut<'_> {
-    let floor = |(partition, (floor, end)): (usize, &(u64, u64))| FloorOut { partition, floor: *floor, end: *end };
+    let floor =
+        |(partition, (floor, end)): (usize, &(u64, u64))| FloorOut { partition, floor: *floor, end: *end };
     GroupOut {
         topic: &view.topic,
         name: &view.name,
@@ -386,8 +395,12 @@ pub(crate) fn idempotency(key: Option<&str>, says: &[&[u8]]) -> Result<Option<Id
 /// The same for a request: its method, path and query, the headers that change what it means, its body.
 pub(crate) fn request_idempotency(parts: &http::request::Parts, body: &[u8]) -> Result<Option<Idempotency>> {
     let Some(key) = text_of(&parts.headers, "idempotency-key")? else { return Ok(None) };
-    let mut says: Vec<&[u8]> =
-        vec![parts.method.as_str().as_bytes(), parts.uri.path().as_bytes(), parts.uri.query().unwrap_or("").as_bytes(), body];
+    let mut says: Vec<&[u8]> = vec![
+        parts.method.as_str().as_bytes(),
+        parts.uri.path().as_bytes(),
+        parts.uri.query().unwrap_or("").as_bytes(),
+        body,
+    ];
     for (name, value) in &parts.headers {
         let counts = matches!(
             name.as_str(),
@@ -425,7 +438,14 @@ fn value_out(value: &Value) -> ValueOut<'_> {
 }
 
 fn headers_out(message: &Message, keep: impl Fn(&str) -> bool) -> HeadersOut<'_> {
-    HeadersOut(message.headers.iter().filter(|h| keep(&h.name)).map(|h| (h.name.as_str(), value_out(&h.value))).collect())
+    HeadersOut(
+        message
+            .headers
+            .iter()
+            .filter(|h| keep(&h.name))
+            .map(|h| (h.name.as_str(), value_out(&h.value)))
+            .collect(),
+    )
 }
 
 fn key_out(message: &Message) -> (Option<&str>, Option<String>) {
@@ -437,7 +457,12 @@ fn key_out(message: &Message) -> (Option<&str>, Option<String>) {
 }
 
 /// MESSAGE. An empty cursor means a live message, which has no place.
-pub(crate) fn message_out<'a>(topic: &'a str, partition: u32, record: &'a Record, cursor: &'a str) -> MessageOut<'a> {
+pub(crate) fn message_out<'a>(
+    topic: &'a str,
+    partition: u32,
+    record: &'a Record,
+    cursor: &'a str,
+) -> MessageOut<'a> {
     let message = &record.message;
     let kept = !cursor.is_empty();
     let (key, key_base64) = key_out(message);
@@ -494,28 +519,24 @@ fn sse_bytes(id: &str, name: Option<&str>, data: &str) -> Bytes {
 /// One record of a batch in a shared form: made for the first reader, counted for the others.
 pub(crate) fn encoded(given: &Given, index: usize, form: Form) -> Bytes {
     let batch = &given.batch;
-    let out = |record, cursor| message_out(batch.topic(), batch.partition(), record, cursor);
-    batch.encoded(form, index, |record, cursor| match form {
-        Form::Sse => encode_sse(record, cursor, || out(record, cursor)),
-        Form::SseEnvelope => {
-            let json = json_bytes(&out(record, cursor));
-            sse_bytes(cursor, Some("envelope"), std::str::from_utf8(&json).unwrap_or_default())
-        }
-        Form::WebSocketPlain => {
-            let body = &record.message.body;
-            sb_board::mount::websocket_frame(std::str::from_utf8(body).is_ok(), body)
-        }
-        Form::WebSocketEnvelope => encode_envelope(out(record, cursor), &record.message.body),
-    })
+    batch
+        .encoded(form, index, |record, cursor| encode(form, batch.topic(), batch.partition(), record, cursor))
 }
 
-fn encode_sse<'a>(record: &'a Record, cursor: &str, out: impl Fn() -> MessageOut<'a>) -> Bytes {
-    match sse::plain_text(&record.message.body) {
-        Some(text) => sse_bytes(cursor, None, text),
-        None => {
+fn encode(form: Form, topic: &str, partition: u32, record: &Record, cursor: &str) -> Bytes {
+    let body = &record.message.body;
+    let out = || message_out(topic, partition, record, cursor);
+    let plain = if form == Form::Sse { sse::plain_text(body) } else { None };
+    match (form, plain) {
+        (Form::Sse, Some(text)) => sse_bytes(cursor, None, text),
+        (Form::Sse | Form::SseEnvelope, _) => {
             let json = json_bytes(&out());
             sse_bytes(cursor, Some("envelope"), std::str::from_utf8(&json).unwrap_or_default())
         }
+        (Form::WebSocketPlain, _) => {
+            sb_board::mount::websocket_frame(std::str::from_utf8(body).is_ok(), body)
+        }
+        (Form::WebSocketEnvelope, _) => encode_envelope(out(), body),
     }
 }
 
@@ -665,8 +686,12 @@ pub(crate) fn job_out<'a>(view: &'a JobView, outcome: Option<&'a Outcome>) -> Jo
 
 /// EVENT.
 pub(crate) fn event_out(event: &Event) -> EventOut<'_> {
-    let mut out =
-        EventOut { seq: event.seq, at: wire::time_text(event.at_ms), attempt: event.attempt, ..EventOut::default() };
+    let mut out = EventOut {
+        seq: event.seq,
+        at: wire::time_text(event.at_ms),
+        attempt: event.attempt,
+        ..EventOut::default()
+    };
     match &event.what {
         What::State { state, worker, reason } => {
             out.kind = "state";
@@ -727,11 +752,17 @@ pub(crate) fn outcome_error(outcome: &Outcome) -> Option<Error> {
         Outcome::Result { .. } => return None,
         Outcome::Failed(failure) => {
             let kind = Kind::ALL.into_iter().find(|k| k.name() == failure.code).unwrap_or(Kind::Internal);
-            let again = if failure.retryable { "Another attempt may succeed" } else { "The same input will fail again" };
+            let again = if failure.retryable {
+                "Another attempt may succeed"
+            } else {
+                "The same input will fail again"
+            };
             Error::new(kind, "SB0405", format!("{}: {}", failure.code, failure.message)).fix(again)
         }
         Outcome::Cancelled => Error::new(Kind::Cancelled, "SB0407", "the job was cancelled"),
-        Outcome::Expired => Error::new(Kind::Deadline, "SB0408", "the job's deadline passed before it was done"),
+        Outcome::Expired => {
+            Error::new(Kind::Deadline, "SB0408", "the job's deadline passed before it was done")
+        }
     })
 }
 

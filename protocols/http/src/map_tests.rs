@@ -36,9 +36,16 @@ fn a_message_from_headers() {
     let message = message(&given, somewhere(), Bytes::from_static(b"x"), 1_000).unwrap();
     assert_eq!(message.content_type.as_deref(), Some("text/plain"));
     assert_eq!(message.key.as_deref(), Some(&b"customer 7"[..]));
-    assert_eq!(message.headers, [Header::text("tag", "a"), Header::text("tag", "ü"), Header::text("traceparent", "00-x")]);
+    assert_eq!(
+        message.headers,
+        [Header::text("tag", "a"), Header::text("tag", "ü"), Header::text("traceparent", "00-x")]
+    );
     assert_eq!((message.due_ms, message.expires_ms), (Some(11_000), Some(61_000)));
-    for bad in [&[("sb-key-base64", "!!")][..], &[("sb-key", "a"), ("sb-key-base64", "YQ==")], &[("sb-delay", "soon")]] {
+    for bad in [
+        &[("sb-key-base64", "!!")][..],
+        &[("sb-key", "a"), ("sb-key-base64", "YQ==")],
+        &[("sb-delay", "soon")],
+    ] {
         assert_eq!(super::message(&headers(bad), somewhere(), Bytes::new(), 0).unwrap_err().code, "SB0201");
     }
     let bare = super::message(&HeaderMap::new(), somewhere(), Bytes::new(), 0).unwrap();
@@ -92,10 +99,10 @@ fn a_message_as_json() {
 #[test]
 fn shared_envelopes() {
     let text = record(Message::new(somewhere(), "ä"));
-    let shared = encode_envelope(message_out("t", 0, &text, "c"), &text.message.body);
+    let shared = encode(Form::WebSocketEnvelope, "t", 0, &text, "c");
     assert!(shared.starts_with(b"\"id\":\"c\""));
     let raw = record(Message::new(somewhere(), &b"\xff\0"[..]));
-    let shared = encode_envelope(message_out("t", 0, &raw, "c"), &raw.message.body);
+    let shared = encode(Form::WebSocketEnvelope, "t", 0, &raw, "c");
     let mut out = Vec::new();
     let (is_text, rest) = frames::join(b"{", shared, &mut out);
     out.extend_from_slice(&rest);
@@ -108,9 +115,11 @@ fn shared_envelopes() {
 
 #[test]
 fn events_choose_their_form() {
-    for (body, plain) in [(&b"one\ntwo"[..], true), (b"a\rb", false), (b"\0", false), (b"\xff", false), (b"", true)] {
+    for (body, plain) in
+        [(&b"one\ntwo"[..], true), (b"a\rb", false), (b"\0", false), (b"\xff", false), (b"", true)]
+    {
         let record = record(Message::new(somewhere(), Bytes::copy_from_slice(body)));
-        let event = encode_sse(&record, "c", || message_out("t", 0, &record, "c"));
+        let event = encode(Form::Sse, "t", 0, &record, "c");
         let text = std::str::from_utf8(&event).unwrap();
         assert_eq!(!text.contains("event: envelope\n"), plain, "{text}");
         assert!(text.starts_with("id: c\n") && text.ends_with("\n\n") && !text.contains('\r'));
@@ -124,7 +133,18 @@ fn places_to_begin() {
     assert_eq!(start("offset:7", 0).unwrap(), Start::Offset(7));
     assert_eq!(start("time:1970-01-01T00:00:01Z", 0).unwrap(), Start::Time(1_000));
     assert_eq!(start("-1h", 4_000_000).unwrap(), Start::Time(400_000));
-    for bad in ["middle", "offset:x", "offset:-1", "offset:+1", "offset:", "time:yesterday", "", "1h", "-", "offset:99999999999999999999"] {
+    for bad in [
+        "middle",
+        "offset:x",
+        "offset:-1",
+        "offset:+1",
+        "offset:",
+        "time:yesterday",
+        "",
+        "1h",
+        "-",
+        "offset:99999999999999999999",
+    ] {
         assert_eq!(start(bad, 0).unwrap_err().code, "SB0201", "{bad}");
     }
     let query = |q| Query::parse(Some(q), &["after", "from", "last"]).unwrap();
@@ -156,10 +176,20 @@ fn policies() {
 #[test]
 fn group_options_are_checked() {
     let read = |text: &str| json::<GroupIn>(text.as_bytes()).and_then(|g| group_options(g, 0));
-    let (options, start) = read(r#"{"mode":"cursor","order":"key","start":"offset:2","lease":"10s"}"#).unwrap();
+    let (options, start) =
+        read(r#"{"mode":"cursor","order":"key","start":"offset:2","lease":"10s"}"#).unwrap();
     assert!(options.mode == Mode::Cursor && options.key_order && options.lease_ms == 10_000);
     assert_eq!(start, Start::Offset(2));
-    for bad in [r#"{"mode":"stack"}"#, r#"{"lease":"100ms"}"#, r#"{"lease":"13h"}"#, r#"{"attempts":-1}"#, r#"{"order":"random"}"#, r#"{"start":"middle"}"#, r#"{"dead_letter":"a b"}"#, r#"{"colour":"red"}"#] {
+    for bad in [
+        r#"{"mode":"stack"}"#,
+        r#"{"lease":"100ms"}"#,
+        r#"{"lease":"13h"}"#,
+        r#"{"attempts":-1}"#,
+        r#"{"order":"random"}"#,
+        r#"{"start":"middle"}"#,
+        r#"{"dead_letter":"a b"}"#,
+        r#"{"colour":"red"}"#,
+    ] {
         assert!(matches!(read(bad).unwrap_err().code, "SB0201" | "SB0202"), "{bad}");
     }
 }
@@ -168,10 +198,24 @@ fn group_options_are_checked() {
 fn settling() {
     let read = |verb, text: &str| json::<SettleIn>(text.as_bytes()).and_then(|s| settles(verb, s));
     assert!(matches!(read("ack", r#"{"handles":["h"]}"#).unwrap().as_slice(), [(_, Settle::Ack)]));
-    assert!(matches!(read("nack", r#"{"handles":["h"],"delay":"5s"}"#).unwrap().as_slice(), [(_, Settle::Nack { delay_ms: 5_000 })]));
-    assert!(matches!(read("nack", r#"{"handles":["h"],"dead":true}"#).unwrap().as_slice(), [(_, Settle::Dead)]));
-    assert!(matches!(read("extend", r#"{"handles":["h"],"lease":"60s"}"#).unwrap().as_slice(), [(_, Settle::Extend { lease_ms: 60_000 })]));
-    for (verb, bad) in [("ack", r#"{"handles":["h"],"delay":"5s"}"#), ("nack", r#"{"handles":["h"],"lease":"5s"}"#), ("ack", r#"{"handles":[]}"#), ("extend", r#"{"handles":["h"],"lease":"13h"}"#)] {
+    assert!(matches!(
+        read("nack", r#"{"handles":["h"],"delay":"5s"}"#).unwrap().as_slice(),
+        [(_, Settle::Nack { delay_ms: 5_000 })]
+    ));
+    assert!(matches!(
+        read("nack", r#"{"handles":["h"],"dead":true}"#).unwrap().as_slice(),
+        [(_, Settle::Dead)]
+    ));
+    assert!(matches!(
+        read("extend", r#"{"handles":["h"],"lease":"60s"}"#).unwrap().as_slice(),
+        [(_, Settle::Extend { lease_ms: 60_000 })]
+    ));
+    for (verb, bad) in [
+        ("ack", r#"{"handles":["h"],"delay":"5s"}"#),
+        ("nack", r#"{"handles":["h"],"lease":"5s"}"#),
+        ("ack", r#"{"handles":[]}"#),
+        ("extend", r#"{"handles":["h"],"lease":"13h"}"#),
+    ] {
         assert!(read(verb, bad).is_err());
     }
     let handles = ["a".to_owned(), "b".to_owned()];
@@ -202,16 +246,31 @@ fn failures_of_known_kinds_keep_their_status() {
 
 #[test]
 fn a_job_and_its_events() {
-    let event = Event { seq: 3, at_ms: 0, attempt: 1, what: What::Progress(Bytes::from_static(b"{\n \"p\": 1.0e2 }\r\n")) };
+    let event = Event {
+        seq: 3,
+        at_ms: 0,
+        attempt: 1,
+        what: What::Progress(Bytes::from_static(b"{\n \"p\": 1.0e2 }\r\n")),
+    };
     let mut out = Vec::new();
     event_sse(&event, &mut out);
     let text = std::str::from_utf8(&out).unwrap();
     assert!(text.starts_with("id: 3\nevent: progress\ndata: {\"seq\":3,") && !text.contains('\r'), "{text}");
     assert_eq!(text.matches('\n').count(), 4, "one line of data: {text}");
     assert!(text.contains("1.0e2"), "numbers are not reprinted");
-    let result = Event { seq: 4, at_ms: 0, attempt: 1, what: What::Result { content_type: None, body: Bytes::from_static(b"\xff") } };
+    let result = Event {
+        seq: 4,
+        at_ms: 0,
+        attempt: 1,
+        what: What::Result { content_type: None, body: Bytes::from_static(b"\xff") },
+    };
     let json = serde_json::to_value(event_out(&result)).unwrap();
-    assert!(json["type"] == "result" && json["encoding"] == "base64" && json["body"] == "/w==" && json.get("state").is_none());
+    assert!(
+        json["type"] == "result"
+            && json["encoding"] == "base64"
+            && json["body"] == "/w=="
+            && json.get("state").is_none()
+    );
 }
 
 #[test]
@@ -236,7 +295,13 @@ fn idempotency_tells_requests_apart() {
     let key = ("idempotency-key", "k");
     let one = of("/a", &[key], b"x").unwrap().unwrap();
     assert_eq!(one.fingerprint, of("/a", &[key, ("traceparent", "1")], b"x").unwrap().unwrap().fingerprint);
-    for other in [of("/b", &[key], b"x"), of("/a", &[key], b"y"), of("/a?live", &[key], b"x"), of("/a", &[key, ("sb-key", "1")], b"x"), of("/a", &[key, ("sb-header-a", "1")], b"x")] {
+    for other in [
+        of("/b", &[key], b"x"),
+        of("/a", &[key], b"y"),
+        of("/a?live", &[key], b"x"),
+        of("/a", &[key, ("sb-key", "1")], b"x"),
+        of("/a", &[key, ("sb-header-a", "1")], b"x"),
+    ] {
         assert_ne!(one.fingerprint, other.unwrap().unwrap().fingerprint);
     }
     assert!(of("/a", &[], b"x").unwrap().is_none());
@@ -282,7 +347,9 @@ fn tags_of_topics() {
     view.parts.iter_mut().for_each(|p| p.end += 1);
     let after = topic_tag(&view);
     assert_ne!(before, after);
-    assert!(matches_policy(&before, &view) && matches_policy(&after, &view) && matches_policy("\"x\", *", &view));
+    assert!(
+        matches_policy(&before, &view) && matches_policy(&after, &view) && matches_policy("\"x\", *", &view)
+    );
     view.version = 3;
     assert!(!matches_policy(&before, &view));
 }

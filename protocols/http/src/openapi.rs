@@ -43,7 +43,7 @@ fn document() -> Value {
         },
         "servers": [{"url": "/"}],
         "security": [{}, {"bearer": []}, {"key": []}, {"basic": []}, {"token": []}],
-        "tags": ["topics", "groups", "methods", "jobs", "system", "call"].map(|name| json!({"name": name})),
+        "tags": (["topics", "groups", "methods", "jobs", "system", "call"].map(|name| json!({"name": name}))),
         "paths": paths,
         "components": {
             "schemas": schemas(),
@@ -81,7 +81,8 @@ fn operation(route: &Route) -> Value {
     let mut parameters: Vec<Value> = Vec::new();
     for segment in route.path.split('/') {
         if let Some(name) = segment.strip_prefix('{').and_then(|s| s.strip_suffix('}')) {
-            parameters.push(json!({"name": name, "in": "path", "required": true, "schema": {"type": "string"},
+            parameters
+                .push(json!({"name": name, "in": "path", "required": true, "schema": {"type": "string"},
                 "description": described(name)}));
         }
     }
@@ -103,7 +104,8 @@ fn operation(route: &Route) -> Value {
     }
     let mut responses = Map::new();
     for (status, shape) in route.answers {
-        let description = http::StatusCode::from_u16(*status).ok().and_then(|s| s.canonical_reason()).unwrap_or("Answer");
+        let description =
+            StatusCode::from_u16(*status).ok().and_then(|s| s.canonical_reason()).unwrap_or("Answer");
         let mut response = json!({"description": description});
         if let (Some(content), Some(response)) = (content(*shape), response.as_object_mut()) {
             response.insert("content".to_owned(), content);
@@ -119,7 +121,8 @@ fn operation(route: &Route) -> Value {
         "responses": responses
     });
     if let (Some(content), Some(operation)) = (content(route.body), operation.as_object_mut()) {
-        let optional = matches!(route.body, Shape::Bytes | Shape::Text) || matches!(route.id, "lease" | "extendJob");
+        let optional =
+            matches!(route.body, Shape::Bytes | Shape::Text) || matches!(route.id, "lease" | "extendJob");
         operation.insert("requestBody".to_owned(), json!({"required": !optional, "content": content}));
     }
     operation
@@ -140,7 +143,9 @@ fn content(shape: Shape) -> Option<Value> {
 
 fn described(name: &str) -> &'static str {
     match name {
-        "topic" => "An address (publish), a pattern (read) or the name of a topic; percent-encoded once more in a URL",
+        "topic" => {
+            "An address (publish), a pattern (read) or the name of a topic; percent-encoded once more in a URL"
+        }
         "group" => "The name of a group",
         "message" => "Partition and offset, such as 0-12",
         "service" => "package.Service",
@@ -214,34 +219,71 @@ fn schemas() -> Value {
     let mut put = |name: &str, schema: Value| all.insert(name.to_owned(), schema);
 
     put("Any", json!({}));
-    put("Duration", json!({"description": "250ms, 30s, 10m, 1h, 7d; a bare integer is seconds",
-        "anyOf": [{"type": "string", "pattern": "^[0-9]+(ms|s|m|h|d)?$"}, {"type": "integer", "minimum": 0}]}));
-    put("Problem", object(json!({"type": text(), "title": text(), "status": number(), "detail": text(), "code": text(),
-        "fix": text(), "trace": text()}), &["type", "title", "status", "detail", "code", "fix"]));
+    put(
+        "Duration",
+        json!({"description": "250ms, 30s, 10m, 1h, 7d; a bare integer is seconds",
+        "anyOf": [{"type": "string", "pattern": "^[0-9]+(ms|s|m|h|d)?$"}, {"type": "integer", "minimum": 0}]}),
+    );
+    put(
+        "Problem",
+        object(
+            json!({"type": text(), "title": text(), "status": number(), "detail": text(), "code": text(),
+        "fix": text(), "trace": text()}),
+            &["type", "title", "status", "detail", "code", "fix"],
+        ),
+    );
 
     let policy = json!({"partitions": {"type": "integer", "minimum": 1},
         "keep_age": {"anyOf": [{"type": "null"}, reference("Duration")]}, "keep_bytes": {"type": ["integer", "null"], "minimum": 0},
         "keep_until_consumed": truth(), "max_message": {"type": "integer", "minimum": 0, "maximum": 64 << 20}, "memory": truth(),
         "claims": array(text())});
     put("Policy", request(policy.clone(), &[]));
-    put("Topic", both(object(policy, &["partitions"]), object(json!({"name": text(), "partition": array(object(
+    put(
+        "Topic",
+        both(
+            object(policy, &["partitions"]),
+            object(
+                json!({"name": text(), "partition": array(object(
         json!({"partition": number(), "start": number(), "end": number(), "bytes": number()}),
         &["partition", "start", "end", "bytes"])), "messages": number(), "groups": number(), "created": time()}),
-        &["name", "partition", "messages", "groups", "created"])));
+                &["name", "partition", "messages", "groups", "created"],
+            ),
+        ),
+    );
     put("Topics", listed("topics", "Topic"));
-    put("Receipt", object(json!({"id": text(), "topic": text(), "partition": number(), "offset": number(), "at": time()}),
-        &["id", "topic", "partition", "offset", "at"]));
+    put(
+        "Receipt",
+        object(
+            json!({"id": text(), "topic": text(), "partition": number(), "offset": number(), "at": time()}),
+            &["id", "topic", "partition", "offset", "at"],
+        ),
+    );
     put("Receipts", object(json!({"messages": array(reference("Receipt"))}), &["messages"]));
     put("Live", object(json!({"live": truth(), "delivered": number()}), &["live", "delivered"]));
-    put("HeaderValue", json!({"anyOf": [text(), {"type": "number"}, truth(),
-        object(json!({"base64": text()}), &["base64"]), array(json!({}))]}));
+    put(
+        "HeaderValue",
+        json!({"anyOf": [text(), {"type": "number"}, truth(),
+        object(json!({"base64": text()}), &["base64"]), array(json!({}))]}),
+    );
     let headers = || json!({"type": "object", "additionalProperties": reference("HeaderValue")});
-    put("Publish", request(json!({"messages": {"type": "array", "minItems": 1, "maxItems": 1000, "items": request(
+    put(
+        "Publish",
+        request(
+            json!({"messages": {"type": "array", "minItems": 1, "maxItems": 1000, "items": request(
         json!({"address": text(), "key": text(), "key_base64": text(), "headers": headers(), "content_type": text(),
-            "body": body(), "encoding": encoding(), "delay": duration(), "expires": duration()}), &["address"])}}), &["messages"]));
-    put("Message", object(json!({"id": text(), "topic": text(), "address": text(), "partition": number(), "offset": number(),
+            "body": body(), "encoding": encoding(), "delay": duration(), "expires": duration()}), &["address"])}}),
+            &["messages"],
+        ),
+    );
+    put(
+        "Message",
+        object(
+            json!({"id": text(), "topic": text(), "address": text(), "partition": number(), "offset": number(),
         "at": time(), "key": text(), "key_base64": text(), "headers": headers(), "content_type": text(), "body": body(),
-        "encoding": encoding()}), &["topic", "at", "body"]));
+        "encoding": encoding()}),
+            &["topic", "at", "body"],
+        ),
+    );
     put("Messages", listed("messages", "Message"));
     put("Peeked", object(json!({"messages": array(reference("Message"))}), &["messages"]));
 
@@ -252,20 +294,52 @@ fn schemas() -> Value {
         members.insert("start".to_owned(), text());
     }
     put("GroupOptions", request(with_start, &[]));
-    put("Group", both(object(options, &["mode"]), object(json!({"topic": text(), "name": text(), "ready": number(),
+    put(
+        "Group",
+        both(
+            object(options, &["mode"]),
+            object(
+                json!({"topic": text(), "name": text(), "ready": number(),
         "leased": number(), "delayed": number(), "acked": number(), "dead": number(), "expired": number(), "depth": number(),
         "position": array(object(json!({"partition": number(), "floor": number(), "end": number()}), &["partition", "floor", "end"]))}),
-        &["topic", "name", "ready", "leased", "delayed", "acked", "dead", "expired", "depth", "position"])));
+                &[
+                    "topic", "name", "ready", "leased", "delayed", "acked", "dead", "expired", "depth",
+                    "position",
+                ],
+            ),
+        ),
+    );
     put("Groups", listed("groups", "Group"));
-    put("LeaseRequest", request(json!({"max": {"type": "integer", "minimum": 1, "maximum": 1000}, "wait": duration(),
-        "lease": duration(), "consumer": text()}), &[]));
-    put("Leased", object(json!({"messages": array(both(object(json!({"handle": text(), "attempt": number(), "lease_until": time()}),
-        &["handle", "attempt", "lease_until"]), reference("Message")))}), &["messages"]));
+    put(
+        "LeaseRequest",
+        request(
+            json!({"max": {"type": "integer", "minimum": 1, "maximum": 1000}, "wait": duration(),
+        "lease": duration(), "consumer": text()}),
+            &[],
+        ),
+    );
+    put(
+        "Leased",
+        object(
+            json!({"messages": array(both(object(json!({"handle": text(), "attempt": number(), "lease_until": time()}),
+        &["handle", "attempt", "lease_until"]), reference("Message")))}),
+            &["messages"],
+        ),
+    );
     put("AckRequest", request(json!({"handles": handles()}), &["handles"]));
-    put("NackRequest", request(json!({"handles": handles(), "delay": duration(), "dead": truth()}), &["handles"]));
+    put(
+        "NackRequest",
+        request(json!({"handles": handles(), "delay": duration(), "dead": truth()}), &["handles"]),
+    );
     put("ExtendRequest", request(json!({"handles": handles(), "lease": duration()}), &["handles"]));
-    put("Results", object(json!({"results": array(object(json!({"handle": text(), "ok": truth(), "code": text()}),
-        &["handle", "ok"]))}), &["results"]));
+    put(
+        "Results",
+        object(
+            json!({"results": array(object(json!({"handle": text(), "ok": truth(), "code": text()}),
+        &["handle", "ok"]))}),
+            &["results"],
+        ),
+    );
     put("SeekRequest", request(json!({"to": text(), "partition": number(), "dry_run": truth()}), &["to"]));
     put("Seek", object(json!({"skipped": number(), "again": number()}), &["skipped", "again"]));
     put("CommitRequest", request(json!({"cursor": text()}), &["cursor"]));
@@ -276,36 +350,94 @@ fn schemas() -> Value {
     put("Method", both(object(method, &["topic"]), object(json!({"name": text()}), &["name"])));
     put("Methods", object(json!({"methods": array(reference("Method"))}), &["methods"]));
     put("JobState", state());
-    put("Failure", object(json!({"code": text(), "message": text(), "retryable": truth()}), &["code", "message", "retryable"]));
-    put("Content", object(json!({"content_type": text(), "body": body(), "encoding": encoding()}), &["body"]));
-    put("Job", object(json!({"id": text(), "method": text(), "state": reference("JobState"), "attempts": number(),
+    put(
+        "Failure",
+        object(
+            json!({"code": text(), "message": text(), "retryable": truth()}),
+            &["code", "message", "retryable"],
+        ),
+    );
+    put(
+        "Content",
+        object(json!({"content_type": text(), "body": body(), "encoding": encoding()}), &["body"]),
+    );
+    put(
+        "Job",
+        object(
+            json!({"id": text(), "method": text(), "state": reference("JobState"), "attempts": number(),
         "created": time(), "started": time(), "finished": time(), "deadline": time(), "progress": {}, "worker": text(),
         "cancel_requested": truth(), "rerun_of": text(), "result": reference("Content"), "error": reference("Failure"),
-        "events": number()}), &["id", "method", "state", "attempts", "created", "deadline", "cancel_requested", "events"]));
+        "events": number()}),
+            &["id", "method", "state", "attempts", "created", "deadline", "cancel_requested", "events"],
+        ),
+    );
     put("Jobs", listed("jobs", "Job"));
-    put("Event", object(json!({"seq": number(), "at": time(), "attempt": number(),
+    put(
+        "Event",
+        object(
+            json!({"seq": number(), "at": time(), "attempt": number(),
         "type": {"type": "string", "enum": ["state", "progress", "log", "result", "error"]}, "state": reference("JobState"),
         "worker": text(), "reason": text(), "progress": {}, "text": text(), "stream": text(), "content_type": text(),
-        "body": body(), "encoding": encoding(), "error": reference("Failure")}), &["seq", "at", "type", "attempt"]));
-    put("Events", object(json!({"events": array(reference("Event")), "next": number()}), &["events", "next"]));
-    put("TakeRequest", request(json!({"methods": {"type": "array", "items": text(), "minItems": 1, "maxItems": 100},
+        "body": body(), "encoding": encoding(), "error": reference("Failure")}),
+            &["seq", "at", "type", "attempt"],
+        ),
+    );
+    put(
+        "Events",
+        object(json!({"events": array(reference("Event")), "next": number()}), &["events", "next"]),
+    );
+    put(
+        "TakeRequest",
+        request(
+            json!({"methods": {"type": "array", "items": text(), "minItems": 1, "maxItems": 100},
         "max": {"type": "integer", "minimum": 1, "maximum": 1000}, "wait": duration(), "lease": duration(), "worker": text()}),
-        &["methods"]));
-    put("TakenJobs", object(json!({"jobs": array(both(object(json!({"id": text(), "method": text(), "attempt": number(),
+            &["methods"],
+        ),
+    );
+    put(
+        "TakenJobs",
+        object(
+            json!({"jobs": array(both(object(json!({"id": text(), "method": text(), "attempt": number(),
         "lease": text(), "lease_until": time(), "deadline": time(), "key": text(), "key_base64": text(), "headers": headers()}),
-        &["id", "method", "attempt", "lease", "lease_until", "deadline"]), reference("Content")))}), &["jobs"]));
+        &["id", "method", "attempt", "lease", "lease_until", "deadline"]), reference("Content")))}),
+            &["jobs"],
+        ),
+    );
     put("JobExtendRequest", request(json!({"lease": duration()}), &[]));
-    put("Term", object(json!({"lease_until": time(), "cancel_requested": truth()}), &["lease_until", "cancel_requested"]));
-    put("FailRequest", request(json!({"code": text(), "message": text(), "retryable": truth(), "delay": duration()}), &["code"]));
+    put(
+        "Term",
+        object(
+            json!({"lease_until": time(), "cancel_requested": truth()}),
+            &["lease_until", "cancel_requested"],
+        ),
+    );
+    put(
+        "FailRequest",
+        request(
+            json!({"code": text(), "message": text(), "retryable": truth(), "delay": duration()}),
+            &["code"],
+        ),
+    );
 
-    put("TokenRequest", request(json!({"grants": request(json!({"read": array(text()), "publish": array(text()),
-        "call": array(text()), "jobs": array(text())}), &[]), "ttl": duration()}), &["grants"]));
+    put(
+        "TokenRequest",
+        request(
+            json!({"grants": request(json!({"read": array(text()), "publish": array(text()),
+        "call": array(text()), "jobs": array(text())}), &[]), "ttl": duration()}),
+            &["grants"],
+        ),
+    );
     put("Token", object(json!({"token": text(), "expires": time()}), &["token", "expires"]));
-    put("Status", object(json!({"version": text(), "uptime": text(), "node": text(), "mode": text(), "connections": number(),
+    put(
+        "Status",
+        object(
+            json!({"version": text(), "uptime": text(), "node": text(), "mode": text(), "connections": number(),
         "topics": number(), "groups": number(), "jobs": {"type": "object", "additionalProperties": number()},
         "messages_in": number(), "messages_out": number(), "journal_bytes": number(),
         "memory": object(json!({"used": number(), "budget": number()}), &["used", "budget"]), "listeners": array(text())}),
-        &["version", "uptime", "connections"]));
+            &["version", "uptime", "connections"],
+        ),
+    );
     Value::Object(all)
 }
 
@@ -354,10 +486,15 @@ mod tests {
             let operation = operation(route);
             assert!(operation["responses"]["default"].is_object(), "{}", route.id);
             for parameter in operation["parameters"].as_array().unwrap() {
-                assert_ne!(parameter["description"], "See docs/http.md", "{} {}", route.id, parameter["name"]);
+                assert_ne!(
+                    parameter["description"], "See docs/http.md",
+                    "{} {}",
+                    route.id, parameter["name"]
+                );
             }
             let placeholders = route.path.matches('{').count();
-            let in_path = operation["parameters"].as_array().unwrap().iter().filter(|p| p["in"] == "path").count();
+            let in_path =
+                operation["parameters"].as_array().unwrap().iter().filter(|p| p["in"] == "path").count();
             assert_eq!(placeholders, in_path);
         }
     }

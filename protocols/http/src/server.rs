@@ -139,7 +139,10 @@ impl Cx {
             return Err(Error::new(
                 Kind::Invalid,
                 "SB0208",
-                format!("the body's type is {:.100}, and JSON is needed here", content_type.unwrap_or_default()),
+                format!(
+                    "the body's type is {:.100}, and JSON is needed here",
+                    content_type.unwrap_or_default()
+                ),
             )
             .fix("Send Content-Type: application/json"));
         }
@@ -188,9 +191,11 @@ pub(crate) fn is_websocket(parts: &Parts) -> bool {
         return parts.extensions.get::<hyper::ext::Protocol>().is_some_and(|p| p.as_str() == "websocket");
     }
     let names = |name: HeaderName, token: &str| {
-        parts.headers.get_all(name).iter().any(|v| {
-            v.to_str().is_ok_and(|v| v.split(',').any(|t| t.trim().eq_ignore_ascii_case(token)))
-        })
+        parts
+            .headers
+            .get_all(name)
+            .iter()
+            .any(|v| v.to_str().is_ok_and(|v| v.split(',').any(|t| t.trim().eq_ignore_ascii_case(token))))
     };
     parts.method == Method::GET && names(header::UPGRADE, "websocket") && names(header::CONNECTION, "upgrade")
 }
@@ -392,8 +397,21 @@ pub(crate) static ROUTES: &[Route] = routes! {
 
 /// First segments that belong to us and are never a service.
 const RESERVED: [&str; 15] = [
-    "topics", "groups", "methods", "jobs", "publish", "tokens", "livez", "readyz", "metrics", "status", "openapi.json", "ws",
-    "console", "docs", "hooks",
+    "topics",
+    "groups",
+    "methods",
+    "jobs",
+    "publish",
+    "tokens",
+    "livez",
+    "readyz",
+    "metrics",
+    "status",
+    "openapi.json",
+    "ws",
+    "console",
+    "docs",
+    "hooks",
 ];
 
 struct Table {
@@ -559,8 +577,9 @@ async fn route(access: Access, board: &Arc<Board>, parts: Parts, body: RequestBo
             {
                 return Ok(Answer::Response(response));
             }
-            let error = Error::new(Kind::Invalid, "SB0207", format!("{path:.120} does not take {method:.20}"))
-                .fix(format!("Use {}", methods.join(", ")));
+            let error =
+                Error::new(Kind::Invalid, "SB0207", format!("{path:.120} does not take {method:.20}"))
+                    .fix(format!("Use {}", methods.join(", ")));
             let mut response = problem(&error, trace_id(&parts.headers));
             set(&mut response, header::ALLOW, &allowed(path).join(", "));
             Ok(Answer::Response(response))
@@ -592,7 +611,9 @@ fn options(settings: &HttpSettings, parts: &Parts) -> Response<Body> {
     let path = parts.uri.path();
     let mut methods = allowed(path);
     for own in settings.routes.iter().filter(|r| r.path == path) {
-        methods.extend(["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"].into_iter().filter(|m| *m == own.http_method));
+        methods.extend(
+            ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"].into_iter().filter(|m| *m == own.http_method),
+        );
     }
     if methods.is_empty() {
         methods = vec!["GET", "HEAD", "OPTIONS"];
@@ -606,7 +627,8 @@ fn options(settings: &HttpSettings, parts: &Parts) -> Response<Body> {
         set(&mut response, header::ACCESS_CONTROL_ALLOW_METHODS, &methods);
         let asked = parts.headers.get(header::ACCESS_CONTROL_REQUEST_HEADERS).and_then(|v| v.to_str().ok());
         let own = asked.unwrap_or_default().split(',').map(str::trim).filter(|name| {
-            name.get(..10).is_some_and(|p| p.eq_ignore_ascii_case("sb-header-")) && HeaderName::try_from(*name).is_ok()
+            name.get(..10).is_some_and(|p| p.eq_ignore_ascii_case("sb-header-"))
+                && HeaderName::try_from(*name).is_ok()
         });
         let names: Vec<&str> = REQUEST_HEADERS.into_iter().chain(own).collect();
         set(&mut response, header::ACCESS_CONTROL_ALLOW_HEADERS, &names.join(", "));
@@ -620,9 +642,26 @@ fn options(settings: &HttpSettings, parts: &Parts) -> Response<Body> {
 
 /// Request headers that pages of other origins may send.
 const REQUEST_HEADERS: [&str; 20] = [
-    "Authorization", "Sb-Api-Key", "Content-Type", "Accept", "Prefer", "If-Match", "If-None-Match", "Last-Event-ID",
-    "Idempotency-Key", "Sb-Key", "Sb-Key-Base64", "Sb-Delay", "Sb-Expires", "Sb-Timeout", "Sb-Lease", "Sb-Callback-Url",
-    "Cache-Control", "traceparent", "tracestate", "baggage",
+    "Authorization",
+    "Sb-Api-Key",
+    "Content-Type",
+    "Accept",
+    "Prefer",
+    "If-Match",
+    "If-None-Match",
+    "Last-Event-ID",
+    "Idempotency-Key",
+    "Sb-Key",
+    "Sb-Key-Base64",
+    "Sb-Delay",
+    "Sb-Expires",
+    "Sb-Timeout",
+    "Sb-Lease",
+    "Sb-Callback-Url",
+    "Cache-Control",
+    "traceparent",
+    "tracestate",
+    "baggage",
 ];
 
 /// Response headers that pages of other origins may see.
@@ -667,7 +706,8 @@ fn finish(response: &mut Response<Body>, cors: &Cors, head: bool) {
     }
     if let Some(origin) = &cors.origin {
         headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
-        let own: Vec<&str> = headers.keys().map(HeaderName::as_str).filter(|n| n.starts_with("sb-header-")).collect();
+        let own: Vec<&str> =
+            headers.keys().map(HeaderName::as_str).filter(|n| n.starts_with("sb-header-")).collect();
         let exposed = match own.is_empty() {
             true => HeaderValue::from_static(RESPONSE_HEADERS),
             false => HeaderValue::from_str(&format!("{RESPONSE_HEADERS}, {}", own.join(", ")))

@@ -92,7 +92,11 @@ fn preflights() {
     assert_eq!(good.status(), 204);
     assert_eq!(good.headers()["access-control-allow-origin"], "https://app.example");
     let allowed = good.headers()["access-control-allow-headers"].to_str().unwrap();
-    assert!(allowed.contains("sb-header-tenant") && allowed.contains("Idempotency-Key") && !allowed.contains("x-evil"));
+    assert!(
+        allowed.contains("sb-header-tenant")
+            && allowed.contains("Idempotency-Key")
+            && !allowed.contains("x-evil")
+    );
     assert!(good.headers()["access-control-allow-methods"].to_str().unwrap().contains("POST"));
     for bad in ["https://app.example.evil", "http://app.example", "null", "https://app.example:444"] {
         let response = ask(bad);
@@ -105,7 +109,8 @@ fn preflights() {
 #[test]
 fn loopback_origins_in_development() {
     let settings = HttpSettings { any_loopback_origin: true, ..HttpSettings::default() };
-    let seen = |origin: &str| Cors::new(&settings, &parts("GET", &[("origin", origin)]).headers).origin.is_some();
+    let seen =
+        |origin: &str| Cors::new(&settings, &parts("GET", &[("origin", origin)]).headers).origin.is_some();
     assert!(seen("http://localhost:3000") && seen("http://127.0.0.1") && !seen("https://evil.example"));
 }
 
@@ -124,7 +129,9 @@ fn every_answer() {
     set(&mut message, "sb-header-tenant", "acme");
     set(&mut message, "etag", "bad\nvalue");
     finish(&mut message, &cors, false);
-    assert!(message.headers()["access-control-expose-headers"].to_str().unwrap().ends_with("sb-header-tenant"));
+    assert!(
+        message.headers()["access-control-expose-headers"].to_str().unwrap().ends_with("sb-header-tenant")
+    );
     assert!(!message.headers().contains_key("etag"));
 }
 

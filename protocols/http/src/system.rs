@@ -19,7 +19,10 @@ pub(crate) async fn tokens(mut cx: Cx) -> Result<Answer> {
     let given: TokenIn = map::json(&body)?;
     let Span(ttl) = given.ttl.unwrap_or(Span(600_000));
     if ttl == 0 || ttl > HOUR_MS {
-        return Err(map::invalid(format!("ttl is at most 1h, and {} was asked for", wire::duration_text(ttl))));
+        return Err(map::invalid(format!(
+            "ttl is at most 1h, and {} was asked for",
+            wire::duration_text(ttl)
+        )));
     }
     let grants = given.grants;
     if grants.read.len() + grants.publish.len() + grants.call.len() + grants.jobs.len() > 256 {

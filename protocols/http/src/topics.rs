@@ -24,7 +24,8 @@ fn ok(response: Response<Body>) -> Result<Answer> {
 
 pub(crate) async fn list(cx: Cx) -> Result<Answer> {
     let limit = cx.limit("limit", 1000, 100)?;
-    let (topics, more) = cx.access.topics(cx.query.get("prefix").unwrap_or(""), cx.query.get("after"), limit).await?;
+    let (topics, more) =
+        cx.access.topics(cx.query.get("prefix").unwrap_or(""), cx.query.get("after"), limit).await?;
     let next = topics.last().filter(|_| more).map(|t| t.name.as_str());
     ok(json(StatusCode::OK, &TopicsOut { topics: topics.iter().map(map::topic_out).collect(), next }))
 }
@@ -72,7 +73,9 @@ pub(crate) async fn patch(mut cx: Cx) -> Result<Answer> {
         }
         let policy = map::policy(map::json::<PolicyIn>(&body)?, view.policy)?;
         match cx.access.declare_topic(name, policy, Condition::Version(view.version)).await {
-            Ok((_, view)) => return ok(tagged(json(StatusCode::OK, &map::topic_out(&view)), &map::topic_tag(&view))),
+            Ok((_, view)) => {
+                return ok(tagged(json(StatusCode::OK, &map::topic_out(&view)), &map::topic_tag(&view)));
+            }
             // Someone else changed it in between: what was given goes over the new policy.
             Err(error) if error.kind == Kind::Precondition && tries < 5 => tries += 1,
             Err(error) => return Err(error),
@@ -122,8 +125,10 @@ pub(crate) async fn publish(mut cx: Cx) -> Result<Answer> {
                 (false, Some(receipt)) => {
                     let mut response = json(StatusCode::CREATED, &out.next());
                     let place = receipt.position;
-                    let location =
-                        format!("/topics/{}/messages/{}-{}", receipt.topic, place.part.partition, place.offset);
+                    let location = format!(
+                        "/topics/{}/messages/{}-{}",
+                        receipt.topic, place.part.partition, place.offset
+                    );
                     set(&mut response, header::LOCATION, &location);
                     response
                 }
@@ -180,7 +185,8 @@ pub(crate) async fn publish_many(mut cx: Cx) -> Result<Answer> {
     }
     let idempotency = map::request_idempotency(&cx.parts, &body)?;
     let now = cx.board().now_ms();
-    let messages = given.messages.into_iter().map(|m| map::message_in(&body, m, now)).collect::<Result<_>>()?;
+    let messages =
+        given.messages.into_iter().map(|m| map::message_in(&body, m, now)).collect::<Result<_>>()?;
     let options = PublishOptions { idempotency, create: true, live: false };
     let Published::Stored { receipts, replayed } = cx.access.publish(messages, options).await? else {
         return Err(Error::internal("a kept publish was answered as a live one"));
@@ -217,7 +223,9 @@ pub(crate) async fn read(cx: Cx) -> Result<Answer> {
     }
     let (mut response, applied) = match cx.wait() {
         None => (poll(&cx, &wanted(&cx, Start::Start)?).await?, None),
-        Some(seconds) => (wait(&cx, wanted(&cx, Start::End)?, seconds).await?, Prefer::applied(Some(seconds), false)),
+        Some(seconds) => {
+            (wait(&cx, wanted(&cx, Start::End)?, seconds).await?, Prefer::applied(Some(seconds), false))
+        }
     };
     if let Some(applied) = applied {
         set(&mut response, "preference-applied", &applied);

@@ -11,7 +11,9 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use http::header;
-use sb_board::access::{Access, From, Idempotency, LeaseOptions, Outcome, PublishOptions, Published, Read, Settle, Submit};
+use sb_board::access::{
+    Access, From, Idempotency, LeaseOptions, Outcome, PublishOptions, Published, Read, Settle, Submit,
+};
 use sb_board::mount::{Answer, BoxFuture, Frame, WebSocket, WebSocketIo};
 use sb_board::tail::{Form, Given, Next, Tail};
 use sb_core::groups::Start;
@@ -53,14 +55,17 @@ async fn close(socket: WebSocket, end: End) {
 
 fn offers_ours(cx: &Cx) -> Option<&'static str> {
     let offered = cx.parts.headers.get_all(header::SEC_WEBSOCKET_PROTOCOL);
-    let ours = offered.iter().any(|v| v.to_str().is_ok_and(|v| v.split(',').any(|p| p.trim() == SUBPROTOCOL)));
+    let ours =
+        offered.iter().any(|v| v.to_str().is_ok_and(|v| v.split(',').any(|p| p.trim() == SUBPROTOCOL)));
     ours.then_some(SUBPROTOCOL)
 }
 
 /// `/ws`.
 pub(crate) async fn open(cx: Cx) -> Result<Answer> {
     if !cx.wants_websocket() {
-        return Err(Error::new(Kind::Invalid, "SB0211", "/ws is a WebSocket").fix("Connect with Upgrade: websocket"));
+        return Err(
+            Error::new(Kind::Invalid, "SB0211", "/ws is a WebSocket").fix("Connect with Upgrade: websocket")
+        );
     }
     let (subprotocol, access) = (offers_ours(&cx), cx.access.clone());
     Ok(cx.upgrade(subprotocol, move |socket| Box::pin(Connection::new(access).run(socket))))
@@ -140,7 +145,13 @@ async fn until_closed(socket: &mut WebSocket) -> End {
 fn close_code(error: &Error) -> u16 {
     match error.kind {
         Kind::Unauthenticated => 4401,
-        Kind::Denied | Kind::NotFound | Kind::Gone | Kind::Exists | Kind::Conflict | Kind::Precondition | Kind::Mismatch => 1008,
+        Kind::Denied
+        | Kind::NotFound
+        | Kind::Gone
+        | Kind::Exists
+        | Kind::Conflict
+        | Kind::Precondition
+        | Kind::Mismatch => 1008,
         Kind::TooLarge => 1009,
         Kind::Invalid | Kind::Unsupported => 1003,
         Kind::Exhausted | Kind::DiskFull | Kind::Unavailable | Kind::Deadline => 1013,
@@ -160,8 +171,15 @@ async fn plain(mut socket: WebSocket, access: Access, read: Read, tail: Tail) {
         let access = access.clone();
         Box::pin(async move { access.revoked().await })
     };
-    let mut plain =
-        Plain { address: read.pattern.literal(), access, tail, held: None, pending: FuturesUnordered::new(), bytes: 0, revoked };
+    let mut plain = Plain {
+        address: read.pattern.literal(),
+        access,
+        tail,
+        held: None,
+        pending: FuturesUnordered::new(),
+        bytes: 0,
+        revoked,
+    };
     let end = std::future::poll_fn(|cx| plain.poll(socket.io(), cx)).await;
     // What was sent before the close is published all the same; the board bounds how long that takes.
     let Plain { pending, .. } = plain;
@@ -202,12 +220,18 @@ impl Plain {
                     return Poll::Ready(Some((close_code(&error), "a message was not taken")));
                 }
             }
-            while self.pending.len() < MAX_PENDING && self.bytes < MAX_PENDING_BYTES && io.queued() < MAX_UNSENT {
+            while self.pending.len() < MAX_PENDING
+                && self.bytes < MAX_PENDING_BYTES
+                && io.queued() < MAX_UNSENT
+            {
                 match io.poll_next(cx) {
                     Poll::Ready(Some(Frame::Text(body) | Frame::Binary(body))) => {
                         moved = true;
                         let Some(address) = self.address.clone() else {
-                            return Poll::Ready(Some((1008, "this address holds a wildcard and takes no messages")));
+                            return Poll::Ready(Some((
+                                1008,
+                                "this address holds a wildcard and takes no messages",
+                            )));
                         };
                         self.bytes += body.len();
                         let mut message = Message::new(address, body);
@@ -230,7 +254,9 @@ impl Plain {
                     None => match self.tail.poll_next(cx) {
                         Poll::Pending => break,
                         Poll::Ready(Next::Records(given)) => (given, 0),
-                        Poll::Ready(Next::Reset(_)) => return Poll::Ready(Some((1008, "the position is gone"))),
+                        Poll::Ready(Next::Reset(_)) => {
+                            return Poll::Ready(Some((1008, "the position is gone")));
+                        }
                         Poll::Ready(Next::Draining) => return Poll::Ready(Some((1001, "the server goes"))),
                     },
                 };
@@ -287,7 +313,10 @@ enum Source {
     Opening,
     Tail(Tail),
     /// The events of a job; they are waited for among the pending futures.
-    Job { id: JobId, after: u64 },
+    Job {
+        id: JobId,
+        after: u64,
+    },
 }
 
 struct Sub {
@@ -503,7 +532,11 @@ impl Connection {
     }
 
     /// Gives the subscriptions what there is for them. True when something was queued; an error ends the socket.
-    fn deliver(&mut self, io: &mut dyn WebSocketIo, cx: &mut Context<'_>) -> std::result::Result<bool, (u16, &'static str)> {
+    fn deliver(
+        &mut self,
+        io: &mut dyn WebSocketIo,
+        cx: &mut Context<'_>,
+    ) -> std::result::Result<bool, (u16, &'static str)> {
         let mut moved = false;
         let count = self.subs.len();
         self.turn = if count == 0 { 0 } else { (self.turn + 1) % count };
@@ -651,7 +684,9 @@ impl Connection {
         let id = head.id;
         let started = match (&*head.op, id) {
             ("credit", _) => self.credit(&frame).map(|()| None),
-            (_, None) => Err(map::invalid("the request has no id").fix("Give it a number of your choice as id")),
+            (_, None) => {
+                Err(map::invalid("the request has no id").fix("Give it a number of your choice as id"))
+            }
             ("ping", _) => map::json::<frames::Ping<'_>>(&frame).map(|_| Some(Started::Now)),
             ("unsubscribe", _) => self.unsubscribe(&frame).map(|()| Some(Started::Now)),
             ("publish", _) => self.publish(&frame, body).map(Some),
@@ -661,9 +696,21 @@ impl Connection {
             ("call", _) => self.call(&frame, body).map(Some),
             ("job", _) => self.job(&frame).map(Some),
             (other, _) => {
-                let known =
-                    ["publish", "subscribe", "credit", "unsubscribe", "lease", "ack", "nack", "extend", "call", "job", "ping"];
-                let near = crate::wire::near(other, known.into_iter()).map_or(known.join(", "), str::to_owned);
+                let known = [
+                    "publish",
+                    "subscribe",
+                    "credit",
+                    "unsubscribe",
+                    "lease",
+                    "ack",
+                    "nack",
+                    "extend",
+                    "call",
+                    "job",
+                    "ping",
+                ];
+                let near =
+                    crate::wire::near(other, known.into_iter()).map_or(known.join(", "), str::to_owned);
                 Err(map::invalid(format!("there is no op {other:.40?}")).fix(format!("Use {near}")))
             }
         };
@@ -706,7 +753,9 @@ impl Connection {
             return Err(map::invalid("sub has from 1 to 64 bytes"));
         }
         if self.subs.iter().any(|s| s.name == name) {
-            return Err(map::invalid(format!("there is a subscription {name:?} already")).fix("Choose another sub"));
+            return Err(
+                map::invalid(format!("there is a subscription {name:?} already")).fix("Choose another sub")
+            );
         }
         if self.subs.len() >= MAX_SUBS {
             return Err(Error::new(Kind::Exhausted, "SB0601", "a connection has at most 256 subscriptions")
@@ -738,9 +787,9 @@ impl Connection {
         let (id, after) = (map::job_id(&given.job)?, given.after);
         let serial = self.add(given.sub, None, Source::Opening);
         let access = self.access.clone();
-        Ok(later(async move {
-            Done::Watched { serial, result: access.job(id).await.map(|_| ()), id, after }
-        }))
+        Ok(later(
+            async move { Done::Watched { serial, result: access.job(id).await.map(|_| ()), id, after } },
+        ))
     }
 
     fn publish(&mut self, frame: &Bytes, body: Option<Bytes>) -> Result<Started> {
@@ -812,7 +861,8 @@ impl Connection {
     fn settle(&mut self, verb: &str, frame: &[u8]) -> Result<Started> {
         let given: frames::Settle<'_> = map::json(frame)?;
         let handles = given.handles.clone();
-        let given = SettleIn { handles: given.handles, delay: given.delay, dead: given.dead, lease: given.lease };
+        let given =
+            SettleIn { handles: given.handles, delay: given.delay, dead: given.dead, lease: given.lease };
         let settles = map::settles(verb, given)?;
         let (access, extends) = (self.access.clone(), verb == "extend");
         Ok(later(async move {
@@ -825,7 +875,8 @@ impl Connection {
                 Err(error) => Reply::Error(error),
             };
             if extends {
-                let leases = handles.into_iter().zip(results).filter_map(|(h, r)| Some((h, r.ok()?))).collect();
+                let leases =
+                    handles.into_iter().zip(results).filter_map(|(h, r)| Some((h, r.ok()?))).collect();
                 return match reply {
                     Reply::Ok(members) => Done::Leased { members, leases },
                     other => Done::Reply(other),
@@ -954,8 +1005,12 @@ async fn called(access: &Access, submit: Submit, background: bool) -> Result<Rep
             let members = json(&ContentType { content_type: out.content_type });
             Ok(Reply::Binary(members, body.clone()))
         }
-        Some(other) => Ok(Reply::Error(map::outcome_error(&other).unwrap_or_else(|| Error::internal("no outcome")))),
-        None => Err(Error::new(Kind::Unavailable, "SB0701", format!("the server stops; job {} goes on", job.id))),
+        Some(other) => {
+            Ok(Reply::Error(map::outcome_error(&other).unwrap_or_else(|| Error::internal("no outcome"))))
+        }
+        None => {
+            Err(Error::new(Kind::Unavailable, "SB0701", format!("the server stops; job {} goes on", job.id)))
+        }
     }
 }
 

@@ -169,7 +169,9 @@ impl Query {
         let Some(text) = self.get(name) else { return Ok(None) };
         match text.parse::<u64>() {
             Ok(n) if (least..=most).contains(&n) && !text.starts_with('+') => Ok(Some(n)),
-            _ => Err(format!("{name} must be a whole number from {least} to {most}, and {text:.80?} was given")),
+            _ => Err(format!(
+                "{name} must be a whole number from {least} to {most}, and {text:.80?} was given"
+            )),
         }
     }
 }

@@ -5,7 +5,17 @@ use proptest::prelude::*;
 
 #[test]
 fn times_round_trip() {
-    for ms in [0, 1, 999, 951_782_400_000, 1_709_164_800_000, 1_763_632_800_123, -1, -62_167_219_200_000, 253_402_300_799_999] {
+    for ms in [
+        0,
+        1,
+        999,
+        951_782_400_000,
+        1_709_164_800_000,
+        1_763_632_800_123,
+        -1,
+        -62_167_219_200_000,
+        253_402_300_799_999,
+    ] {
         let text = time_text(ms);
         assert_eq!(text.len(), 24, "{text}");
         assert_eq!(parse_time(&text), Some(ms), "{text}");
@@ -20,20 +30,43 @@ fn times_round_trip() {
 
 #[test]
 fn durations() {
-    for (text, ms) in [("250ms", 250), ("30s", 30_000), ("10m", 600_000), ("1h", 3_600_000), ("7d", 604_800_000), ("0s", 0)] {
+    for (text, ms) in
+        [("250ms", 250), ("30s", 30_000), ("10m", 600_000), ("1h", 3_600_000), ("7d", 604_800_000), ("0s", 0)]
+    {
         assert_eq!(parse_duration(text), Some(ms));
         assert_eq!(duration_text(ms), text);
     }
     assert_eq!(parse_duration("30"), Some(30_000));
     assert_eq!(duration_text(90_000), "90s");
-    for bad in ["", "s", "-5s", "1.5s", "soon", "5 s", "5S", "1h30m", "99999999999999999999s", "18446744073709551615d", "+5s"] {
+    for bad in [
+        "",
+        "s",
+        "-5s",
+        "1.5s",
+        "soon",
+        "5 s",
+        "5S",
+        "1h30m",
+        "99999999999999999999s",
+        "18446744073709551615d",
+        "+5s",
+    ] {
         assert_eq!(parse_duration(bad), None, "{bad}");
     }
 }
 
 #[test]
 fn percent_escapes_are_decoded_once() {
-    for (raw, text) in [("a.b", "a.b"), ("a%2Eb", "a.b"), ("%252E", "%2E"), ("%2a", "*"), ("%C3%A4", "ä"), ("a+b", "a+b"), ("%", ""), ("%25", "%")] {
+    for (raw, text) in [
+        ("a.b", "a.b"),
+        ("a%2Eb", "a.b"),
+        ("%252E", "%2E"),
+        ("%2a", "*"),
+        ("%C3%A4", "ä"),
+        ("a+b", "a+b"),
+        ("%", ""),
+        ("%25", "%"),
+    ] {
         let got = percent_decode(raw);
         if raw == "%" {
             assert_eq!(got, None);
@@ -49,7 +82,11 @@ fn percent_escapes_are_decoded_once() {
 
 #[test]
 fn queries() {
-    let query = Query::parse(Some("from=time%3A1&limit=5&envelope&token=secret&&x=a+b%2B"), &["from", "limit", "envelope", "x"]).unwrap();
+    let query = Query::parse(
+        Some("from=time%3A1&limit=5&envelope&token=secret&&x=a+b%2B"),
+        &["from", "limit", "envelope", "x"],
+    )
+    .unwrap();
     assert_eq!(query.get("from"), Some("time:1"));
     assert_eq!(query.number("limit", 1, 10), Ok(Some(5)));
     assert_eq!(query.flag("envelope"), Ok(true));
@@ -95,10 +132,30 @@ fn entity_tags_and_media_types() {
 
 #[test]
 fn loopback_origins() {
-    for good in ["http://localhost", "http://localhost:3000", "https://127.0.0.1:8443", "http://127.9.9.9", "http://[::1]:80", "http://app.localhost:1"] {
+    for good in [
+        "http://localhost",
+        "http://localhost:3000",
+        "https://127.0.0.1:8443",
+        "http://127.9.9.9",
+        "http://[::1]:80",
+        "http://app.localhost:1",
+    ] {
         assert!(is_loopback_origin(good), "{good}");
     }
-    for bad in ["null", "http://localhost.evil.example", "http://127.0.0.1.evil.example", "http://localhost:80@evil", "http://evil:80", "ftp://localhost", "http://[::1", "http://[::1]x", "http://localhost:", "http://.localhost", "http://evil@.localhost", "http://10.0.0.1"] {
+    for bad in [
+        "null",
+        "http://localhost.evil.example",
+        "http://127.0.0.1.evil.example",
+        "http://localhost:80@evil",
+        "http://evil:80",
+        "ftp://localhost",
+        "http://[::1",
+        "http://[::1]x",
+        "http://localhost:",
+        "http://.localhost",
+        "http://evil@.localhost",
+        "http://10.0.0.1",
+    ] {
         assert!(!is_loopback_origin(bad), "{bad}");
     }
 }

@@ -155,11 +155,23 @@ mod tests {
 
     #[test]
     fn requests_refuse_what_they_do_not_know() {
-        assert!(serde_json::from_str::<Publish<'_>>(r#"{"op":"publish","id":1,"address":"a","body":"x"}"#).is_ok());
-        assert!(serde_json::from_str::<Publish<'_>>(r#"{"op":"publish","id":1,"address":"a","colour":1}"#).is_err());
+        assert!(
+            serde_json::from_str::<Publish<'_>>(r#"{"op":"publish","id":1,"address":"a","body":"x"}"#)
+                .is_ok()
+        );
+        assert!(
+            serde_json::from_str::<Publish<'_>>(r#"{"op":"publish","id":1,"address":"a","colour":1}"#)
+                .is_err()
+        );
         assert!(serde_json::from_str::<Publish<'_>>(r#"{"op":"publish","id":1}"#).is_err());
-        assert!(serde_json::from_str::<Subscribe<'_>>(r#"{"op":"subscribe","id":1,"sub":"s","pattern":"a","credit":-1}"#).is_err());
-        let call: Call<'_> = serde_json::from_str(r#"{"op":"call","id":1,"method":"a.B/C","async":true}"#).unwrap();
+        assert!(
+            serde_json::from_str::<Subscribe<'_>>(
+                r#"{"op":"subscribe","id":1,"sub":"s","pattern":"a","credit":-1}"#
+            )
+            .is_err()
+        );
+        let call: Call<'_> =
+            serde_json::from_str(r#"{"op":"call","id":1,"method":"a.B/C","async":true}"#).unwrap();
         assert!(call.background);
         assert!(serde_json::from_str::<Ping<'_>>(r#"{"op":"ping","id":8}"#).is_ok());
     }

@@ -50,7 +50,9 @@ impl Serialize for Time {
 }
 
 /// Tells a member that is `null` from one that is absent.
-fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<Option<T>>, D::Error> {
+fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    deserializer: D,
+) -> Result<Option<Option<T>>, D::Error> {
     Option::deserialize(deserializer).map(Some)
 }
 
@@ -629,7 +631,18 @@ mod tests {
         assert_eq!(read("{\"keep_age\":null}").unwrap(), Some(None));
         assert_eq!(read("{\"keep_age\":\"7d\"}").unwrap(), Some(Some(Span(604_800_000))));
         assert_eq!(read("{\"keep_age\":30}").unwrap(), Some(Some(Span(30_000))));
-        for bad in ["{\"keep_age\":-1}", "{\"keep_age\":\"soon\"}", "{\"keep_age\":1.5}", "{\"colour\":1}", "[]", "null", "\"x\"", "{\"partitions\":1e40}", "{\"memory\":1}", "{\"partitions\":1,\"partitions\":2}"] {
+        for bad in [
+            "{\"keep_age\":-1}",
+            "{\"keep_age\":\"soon\"}",
+            "{\"keep_age\":1.5}",
+            "{\"colour\":1}",
+            "[]",
+            "null",
+            "\"x\"",
+            "{\"partitions\":1e40}",
+            "{\"memory\":1}",
+            "{\"partitions\":1,\"partitions\":2}",
+        ] {
             assert!(read(bad).is_err(), "{bad}");
         }
     }
@@ -648,8 +661,12 @@ mod tests {
             ("B", ValueOut::Base64("AA==".into())),
             ("t", ValueOut::Bool(true)),
         ]);
-        assert_eq!(serde_json::to_string(&headers).unwrap(), r#"{"b":["1",{"base64":"AA=="}],"a":2,"t":true}"#);
-        let back: HeadersIn = serde_json::from_str(r#"{"z":["1",{"base64":"AA=="}],"a":2.5,"t":true}"#).unwrap();
+        assert_eq!(
+            serde_json::to_string(&headers).unwrap(),
+            r#"{"b":["1",{"base64":"AA=="}],"a":2,"t":true}"#
+        );
+        let back: HeadersIn =
+            serde_json::from_str(r#"{"z":["1",{"base64":"AA=="}],"a":2.5,"t":true}"#).unwrap();
         assert_eq!(back.0.iter().map(|(n, _)| n.as_str()).collect::<Vec<_>>(), ["z", "a", "t"]);
         assert!(serde_json::from_str::<HeadersIn>(r#"{"a":{"base65":""}}"#).is_err());
         assert!(serde_json::from_str::<HeadersIn>(r#"{"a":null}"#).is_err());
