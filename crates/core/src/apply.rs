@@ -62,6 +62,22 @@ impl Place<'_> {
     }
 }
 
+impl Part {
+    /// Sets a mark at the end, for retention.
+    fn mark(&mut self) {
+        self.n.open = self.n.total;
+        let marks = Arc::make_mut(self.marks.get_or_insert_default());
+        marks.push_back(Mark { end: self.n.end, bytes: self.n.total, time_ms: self.n.last_ms });
+        if marks.len() >= MAX_MARKS {
+            let mut odd = false;
+            marks.retain(|_| {
+                odd = !odd;
+                !odd
+            });
+        }
+    }
+}
+
 impl Core {
     /// Applies a change.
     pub(crate) fn apply_change(&mut self, change: Change, now: Now, effects: &mut Effects) -> Decode<()> {
@@ -349,6 +365,13 @@ impl Core {
         }
         let size = batch.len() as u64;
         let policy = &topic.cold.policy;
+        let step = policy.keep_bytes.map_or(1 << 20, |keep| keep / 1000);
+        let span = policy.keep_age_ms.map_or(i64::MAX, |age| i64::try_from(age / 1000).unwrap_or(i64::MAX));
+        let mut touched = 0;
+        if part.n.total > part.n.open && now.wall_ms.saturating_sub(part.n.first_ms) >= span {
+            part.mark();
+            touched |= MARKS;
+        }
         if part.n.total == part.n.open {
             part.n.first_ms = now.wall_ms;
         }
@@ -356,20 +379,8 @@ impl Core {
         part.n.end += u64::from(count);
         part.n.total += size;
         part.n.last_ms = now.wall_ms;
-        let step = policy.keep_bytes.map_or(1 << 20, |keep| keep / 1000);
-        let span = policy.keep_age_ms.map_or(i64::MAX, |age| i64::try_from(age / 1000).unwrap_or(i64::MAX));
-        let mut touched = 0;
-        if part.n.total - part.n.open >= step || now.wall_ms.saturating_sub(part.n.first_ms) >= span {
-            part.n.open = part.n.total;
-            let marks = Arc::make_mut(part.marks.get_or_insert_default());
-            marks.push_back(Mark { end: part.n.end, bytes: part.n.total, time_ms: now.wall_ms });
-            if marks.len() >= MAX_MARKS {
-                let mut odd = false;
-                marks.retain(|_| {
-                    odd = !odd;
-                    !odd
-                });
-            }
+        if part.n.total - part.n.open >= step {
+            part.mark();
             touched |= MARKS;
         }
         let end = part.n.end;
