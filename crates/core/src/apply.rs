@@ -132,8 +132,8 @@ impl Core {
             Change::Dying { group, partition, offset, reason } => {
                 let mut place = self.place(group, partition)?;
                 let (keys, end) = (place.keys, place.end);
-                let deadline = place.part().die(offset, reason, keys, end)?;
-                if self.lease_ended(group, partition, offset, deadline)? {
+                let ended = place.part().die(offset, reason, keys, end)?;
+                if self.lease_ended(group, partition, offset, ended.deadline)? || ended.released {
                     note(&mut effects.ready, group);
                 }
                 note(&mut effects.dying, group);

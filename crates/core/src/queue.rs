@@ -649,14 +649,8 @@ impl GroupPart {
         Ok(Ended { deadline, released })
     }
 
-    /// A message becomes dying. Its key stays blocked.
-    pub fn die(
-        &mut self,
-        offset: u64,
-        reason: Reason,
-        keys: Option<&KeyLog>,
-        end: u64,
-    ) -> Decode<Option<u64>> {
+    /// A message becomes dying. When it was delivered before, its key stays blocked.
+    pub fn die(&mut self, offset: u64, reason: Reason, keys: Option<&KeyLog>, end: u64) -> Decode<Ended> {
         if self.queue.dying.contains_key(&offset) {
             return Err(Bad("dying twice"));
         }
@@ -667,11 +661,10 @@ impl GroupPart {
         if offset >= q.next && !counted {
             q.ahead += 1;
         }
-        if key != 0 {
-            q.keys.entry(key).or_default().holder.get_or_insert(offset);
-        }
+        // One that was never delivered leaves its key to the others.
+        let released = q.keys.get(&key).is_some_and(|k| k.holder.is_none()) && self.release(offset, key);
         self.normalise(end);
-        Ok(deadline)
+        Ok(Ended { deadline, released })
     }
 
     /// A lease ended without success. Gives its deadline.
