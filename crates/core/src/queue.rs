@@ -176,7 +176,7 @@ impl Block {
                     if w == from / 64 {
                         word &= u64::MAX << (from % 64);
                     }
-                    if w == to / 64 && to % 64 != 0 {
+                    if w == to / 64 && !to.is_multiple_of(64) {
                         word &= (1 << (to % 64)) - 1;
                     }
                     u64::from(word.count_ones())
@@ -377,6 +377,9 @@ impl Wire for Queue {
         let (acked, dead, expired) = Wire::get(r)?;
         let parked = keys.values().map(|k| k.parked.len() as u64).sum();
         let origin = Wire::get(r)?;
+        if [floor, next, ahead, acked, dead, expired].iter().any(|n| *n > u64::MAX / 64) {
+            return Err(Bad("a number that cannot be"));
+        }
         let leases = leases.into_iter().collect();
         Ok(Queue {
             floor,

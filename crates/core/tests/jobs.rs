@@ -220,3 +220,82 @@ fn a_submission_is_one_with_its_key() {
     assert!(matches!(&again.replies[0], Reply::Job(job) if job.id == JobId(1)));
     assert_eq!(w.core.counts().jobs[0], 1);
 }
+
+#[test]
+fn damaged_frames_and_checkpoints_do_not_panic() {
+    let mut w = World::new();
+    w.method(|_| {});
+    for n in 1..=3 {
+        w.submit(n, Some("k")).unwrap();
+    }
+    let first = take(&mut w);
+    let report = Op::Report {
+        job: JobId(1),
+        lease: first.delivery.lease,
+        event: None,
+        progress: Some("1".into()),
+        lease_ms: None,
+    };
+    w.op(report).unwrap();
+    w.op(Op::Cancel { job: JobId(2) }).unwrap();
+    w.op(Op::Cancel { job: JobId(1) }).unwrap();
+    w.settle(first.delivery, Settle::Nack { delay_ms: 5 }).unwrap();
+    w.submit(4, None).unwrap();
+    let t = w.topic(
+        "claims",
+        sb_core::topics::Policy {
+            claims: vec![sb_core::model::Pattern::parse("x.>").unwrap()],
+            keep_age_ms: Some(1_000),
+            partitions: 2,
+            ..Default::default()
+        },
+    );
+    let mut m = message(None, "x");
+    m.due_ms = Some(T0 + 70_000);
+    m.expires_ms = Some(T0 + 80_000);
+    w.append(t, &[m]);
+    w.group("claims", "g", Default::default());
+    w.commit(Commit {
+        dedup: Some(Dedup { scope: "p".into(), key: "k".into(), fingerprint: 1, window_ms: 60_000 }),
+        ops: vec![Op::Append { topic: t, partition: 1, batch: batch_of(&[message(None, "in")]) }],
+    })
+    .unwrap();
+    w.checkpoint();
+    let store = w.store.clone();
+    w.wait(90_000);
+    w.wait(700_000);
+    w.wait(86_400_000);
+    w.op(Op::DeleteMethod { name: "a.B/C".into() }).unwrap();
+    w.op(Op::DeleteTopic { name: "a.B.C".into() }).unwrap();
+    w.checkpoint();
+    // Every byte of every frame, each in its own history.
+    let mut accepted = 0;
+    for n in 0..w.log.len() {
+        for at in 0..w.log[n].len() {
+            for flip in [1, 0x80, 0xff] {
+                let mut core = sb_core::Core::new();
+                for frame in &w.log[..n] {
+                    core.apply(frame, Now::default()).unwrap();
+                }
+                let mut frame = w.log[n].clone();
+                frame[at] ^= flip;
+                let mut rest = std::iter::once(&frame).chain(&w.log[n + 1..]);
+                accepted += u32::from(rest.all(|frame| core.apply(frame, Now::default()).is_ok()));
+            }
+        }
+    }
+    assert!(accepted > 0, "bodies may be anything to the core");
+    for (key, value) in &store {
+        for at in 0..value.len() {
+            let mut store = store.clone();
+            if let Some(value) = store.get_mut(key) {
+                value[at] ^= 0xff;
+            }
+            if let Ok(mut core) = sb_core::Core::restore(store) {
+                let mut frame = Frame::default();
+                core.boot(w.now, &mut frame);
+                while core.tick(w.now, 100, &mut frame) {}
+            }
+        }
+    }
+}
