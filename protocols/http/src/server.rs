@@ -438,32 +438,51 @@ pub(crate) enum Found {
     Nothing,
 }
 
-/// Looks up a method and a path as it was sent.
-pub(crate) fn find(method: &str, path: &str) -> Result<Found> {
+/// A path's segments as they were sent; `None` when there are more than any route has.
+fn split(path: &str) -> Option<([&str; MAX_SEGMENTS], usize)> {
     let mut segments = [""; MAX_SEGMENTS];
     let mut count = 0;
     for segment in path.split('/').skip(1) {
-        let Some(slot) = segments.get_mut(count) else { return Ok(Found::Nothing) };
-        *slot = segment;
+        *segments.get_mut(count)? = segment;
         count += 1;
     }
+    Some((segments, count))
+}
+
+fn is_literal(segment: &str) -> bool {
+    !segment.starts_with('{')
+}
+
+/// The routes whose path fits, of whatever method, in the order of the table.
+fn fitting<'a>(
+    segments: &'a [&'a str],
+) -> impl Iterator<Item = &'static (Vec<&'static str>, &'static Route)> + 'a {
+    let reserved = segments.first().is_some_and(|first| RESERVED.contains(first));
+    TABLE.by_length.get(segments.len()).map(Vec::as_slice).unwrap_or_default().iter().filter(
+        move |(template, _)| {
+            let service = template.first().is_some_and(|t| !is_literal(t));
+            !(service && reserved) && template.iter().zip(segments).all(|(t, s)| !is_literal(t) || t == s)
+        },
+    )
+}
+
+/// Looks up a method and a path as it was sent.
+pub(crate) fn find(method: &str, path: &str) -> Result<Found> {
+    let Some((segments, count)) = split(path) else { return Ok(Found::Nothing) };
     let segments = segments.get(..count).unwrap_or_default();
-    let first = segments.first().copied().unwrap_or_default();
     let mut methods: Vec<&'static str> = Vec::new();
-    for (template, route) in TABLE.by_length.get(count).map(Vec::as_slice).unwrap_or_default() {
-        let literal = |t: &&str| !t.starts_with('{');
-        let fits = template.iter().zip(segments).all(|(t, s)| !literal(t) || t == s);
-        // What looks like a service is one; anything else there may be a file.
-        let service = template.first().is_some_and(|t| !literal(t));
-        if !fits || service && (RESERVED.contains(&first) || route.method != method && !first.contains('.')) {
-            continue;
-        }
+    for (template, route) in fitting(segments) {
         if route.method != method {
-            methods.push(route.method);
+            // What looks like a service is one; anything else of that form may be a file.
+            let file = template.first().is_some_and(|t| !is_literal(t))
+                && !segments.first().is_some_and(|first| first.contains('.'));
+            if !file {
+                methods.push(route.method);
+            }
             continue;
         }
         let mut args = Vec::with_capacity(2);
-        for (_, segment) in template.iter().zip(segments).filter(|(t, _)| !literal(t)) {
+        for (_, segment) in template.iter().zip(segments).filter(|(t, _)| !is_literal(t)) {
             match wire::percent_decode(segment) {
                 Some(text) => args.push(text.into_owned()),
                 None => {
@@ -477,15 +496,16 @@ pub(crate) fn find(method: &str, path: &str) -> Result<Found> {
         }
         return Ok(Found::Route(route, args));
     }
-    methods.dedup();
     Ok(if methods.is_empty() { Found::Nothing } else { Found::Methods(methods) })
 }
 
 /// Every method of a path, for `Allow`.
 fn allowed(path: &str) -> Vec<&'static str> {
-    let mut methods = match find("", path) {
-        Ok(Found::Methods(methods)) => methods,
-        _ => Vec::new(),
+    let mut methods: Vec<&'static str> = match split(path) {
+        Some((segments, count)) => {
+            fitting(segments.get(..count).unwrap_or_default()).map(|(_, route)| route.method).collect()
+        }
+        None => Vec::new(),
     };
     if methods.contains(&"GET") {
         methods.push("HEAD");
@@ -498,13 +518,19 @@ fn allowed(path: &str) -> Vec<&'static str> {
 
 /// The known path nearest to an unknown one.
 fn near_path(path: &str) -> Option<&'static str> {
-    let first = path.split('/').nth(1).unwrap_or_default();
-    let firsts = ROUTES.iter().filter_map(|r| r.path.split('/').nth(1)).filter(|s| !s.starts_with('{'));
+    let (segments, count) = split(path)?;
+    let segments = segments.get(..count)?;
+    let first = segments.first().copied()?;
+    let paths = ROUTES.iter().map(|r| r.path);
+    let first_of = |path: &'static str| path.split('/').nth(1).unwrap_or_default();
+    let firsts = paths.clone().map(first_of).filter(|f| is_literal(f));
     let near = firsts.clone().find(|f| *f == first).or_else(|| wire::near(first, firsts))?;
-    // Of the paths that begin so, the one of the nearest length.
-    let length = path.split('/').count();
-    let of_it = ROUTES.iter().map(|r| r.path).filter(|p| p.split('/').nth(1) == Some(near));
-    of_it.min_by_key(|p| p.split('/').count().abs_diff(length))
+    // Of the paths that begin so, the one of the nearest length whose fixed segments are the least different.
+    paths.filter(|path| first_of(path) == near).min_by_key(|path| {
+        let fixed = path.split('/').skip(1).zip(segments).filter(|(t, _)| is_literal(t));
+        let difference: usize = fixed.map(|(t, s)| wire::distance(s.get(..64).unwrap_or(s), t).min(64)).sum();
+        (path.split('/').count().abs_diff(count + 1), difference)
+    })
 }
 
 // Requests.
