@@ -95,40 +95,9 @@ impl Cx {
         }
     }
 
-    /// The whole body. A length beyond the limit is refused before anything is read.
+    /// The whole body.
     pub(crate) async fn collect(&mut self, limit: usize) -> Result<Bytes> {
-        let too_large = || {
-            Error::new(Kind::TooLarge, "SB0205", format!("the body is larger than {limit} bytes"))
-                .fix("Send less at once, or raise the limit")
-        };
-        let known = self.body.size_hint();
-        if known.lower() > limit as u64 {
-            return Err(too_large());
-        }
-        // The usual body arrives in one piece, which stays the slice of the read buffer that it is.
-        let mut first = Bytes::new();
-        let mut more = BytesMut::new();
-        let mut total = 0usize;
-        loop {
-            let frame = std::future::poll_fn(|cx| std::pin::Pin::new(&mut self.body).poll_frame(cx)).await;
-            let Some(frame) = frame else { break };
-            let frame = frame.map_err(|e| map::invalid(format!("the body could not be read: {e}")))?;
-            let Ok(data) = frame.into_data() else { continue };
-            total = total.saturating_add(data.len());
-            if total > limit {
-                return Err(too_large());
-            }
-            if first.is_empty() && more.is_empty() {
-                first = data;
-                continue;
-            }
-            if more.is_empty() {
-                more.reserve((first.len() + data.len()).max((known.lower() as usize).min(256 * 1024)));
-                more.extend_from_slice(&first);
-            }
-            more.extend_from_slice(&data);
-        }
-        Ok(if more.is_empty() { first } else { more.freeze() })
+        collect(&mut self.body, limit).await
     }
 
     /// A JSON body, not parsed yet. Without one, `absent` stands for it.
@@ -183,6 +152,45 @@ impl Cx {
             run: Box::new(run),
         })
     }
+}
+
+/// A whole body. A length beyond the limit is refused before anything is read.
+async fn collect<B>(body: &mut B, limit: usize) -> Result<Bytes>
+where
+    B: http_body::Body<Data = Bytes> + Unpin,
+    B::Error: std::fmt::Display,
+{
+    let too_large = || {
+        Error::new(Kind::TooLarge, "SB0205", format!("the body is larger than {limit} bytes"))
+            .fix("Send less at once, or raise the limit")
+    };
+    let known = body.size_hint().lower();
+    if known > limit as u64 {
+        return Err(too_large());
+    }
+    // The usual body arrives in one piece, which stays the slice of the read buffer that it is.
+    let mut first = Bytes::new();
+    let mut more = BytesMut::new();
+    loop {
+        let frame = std::future::poll_fn(|cx| std::pin::Pin::new(&mut *body).poll_frame(cx)).await;
+        let Some(frame) = frame else { break };
+        let frame = frame.map_err(|e| map::invalid(format!("the body could not be read: {e}")))?;
+        let Ok(data) = frame.into_data() else { continue };
+        if first.len().max(more.len()).saturating_add(data.len()) > limit {
+            return Err(too_large());
+        }
+        if first.is_empty() && more.is_empty() {
+            first = data;
+            continue;
+        }
+        if more.is_empty() {
+            // What the client says of the length is believed up to a modest size; beyond it memory follows what has arrived.
+            more.reserve((first.len() + data.len()).max((known as usize).min(256 * 1024)));
+            more.extend_from_slice(&first);
+        }
+        more.extend_from_slice(&data);
+    }
+    Ok(if more.is_empty() { first } else { more.freeze() })
 }
 
 /// Whether a request asks to become a WebSocket, over HTTP/1.1 (RFC 6455) or HTTP/2 (RFC 8441).
