@@ -4,7 +4,9 @@
 //! answers first, then requests, then messages, then one flush. A socket that does not take what it is given stops all of them, which is
 //! the back-pressure of durable messages; live messages have nowhere to wait and end the connection instead.
 
-use crate::websocket::{End, MAX_PENDING, MAX_PENDING_BYTES, MAX_UNSENT, ROUNDS, close, json};
+use crate::websocket::{
+    End, MAX_PENDING, MAX_PENDING_BYTES, MAX_UNSENT, ROUNDS, close, is_full, json, may_queue,
+};
 use crate::wire::frames::{self, Head};
 use crate::wire::json::{LiveOut, Messages, ReceiptOut, SettleIn, Time};
 use crate::{groups, jobs, map};
@@ -175,6 +177,8 @@ impl Connection {
         }
         for _ in 0..ROUNDS {
             let mut moved = false;
+            // What was left out because the socket was full is done in a further round once it is not.
+            let mut full = io.queued() >= MAX_UNSENT;
             while io.queued() < MAX_UNSENT {
                 let finished = match self.pending.poll_next_unpin(cx) {
                     Poll::Ready(Some(finished)) => finished,
@@ -202,7 +206,7 @@ impl Connection {
                 Ok(some) => moved |= some,
                 Err(end) => return Poll::Ready(Some(end)),
             }
-            let full = io.queued() >= MAX_UNSENT;
+            full |= io.queued() >= MAX_UNSENT;
             if let Poll::Ready(Err(_)) = io.poll_flush(cx) {
                 return Poll::Ready(None);
             }
@@ -304,7 +308,7 @@ impl Connection {
         let (before, from) = self.subs.split_at_mut(self.turn);
         for sub in from.iter_mut().chain(before) {
             loop {
-                let full = io.queued() >= MAX_UNSENT;
+                let full = is_full(io, cx);
                 if sub.credit == Some(0) || full && (!sub.live || sub.held.is_some()) {
                     break;
                 }
@@ -681,7 +685,7 @@ fn send(
     scratch: &mut Vec<u8>,
 ) -> usize {
     while let Some(index) = given.indexes.get(at) {
-        if io.queued() >= MAX_UNSENT || *credit == Some(0) {
+        if !may_queue(io, given) || *credit == Some(0) {
             break;
         }
         let shared = map::encoded(given, *index as usize, Form::WebSocketEnvelope);

@@ -35,6 +35,19 @@ const CLOSE_PATIENCE: Duration = Duration::from_secs(5);
 /// How a socket ends: with a code and reason of ours, or because the other end is gone.
 pub(crate) type End = Option<(u16, &'static str)>;
 
+/// Whether a socket has enough to write, after it was asked to take more. Errors show at the next flush.
+pub(crate) fn is_full(io: &mut dyn WebSocketIo, cx: &mut Context<'_>) -> bool {
+    io.queued() >= MAX_UNSENT && {
+        let _ = io.poll_flush(cx);
+        io.queued() >= MAX_UNSENT
+    }
+}
+
+/// Whether records may be queued now: durable ones wait for the socket, what has come live is queued whole, since it cannot wait.
+pub(crate) fn may_queue(io: &mut dyn WebSocketIo, given: &Given) -> bool {
+    given.batch.live() || io.queued() < MAX_UNSENT
+}
+
 /// Closes a socket, as far as the other end lets us.
 pub(crate) async fn close(socket: WebSocket, end: End) {
     if let Some((code, reason)) = end {
@@ -200,6 +213,8 @@ impl Plain {
         }
         for _ in 0..ROUNDS {
             let mut moved = false;
+            // What was left out because the socket was full is done in a further round once it is not.
+            let mut full = io.queued() >= MAX_UNSENT;
             while let Poll::Ready(Some((bytes, result))) = self.pending.poll_next_unpin(cx) {
                 moved = true;
                 self.bytes = self.bytes.saturating_sub(bytes);
@@ -235,7 +250,10 @@ impl Plain {
                 }
             }
             loop {
-                let full = io.queued() >= MAX_UNSENT;
+                let full = is_full(io, cx);
+                if full && self.held.is_some() {
+                    break;
+                }
                 let (given, at) = match self.held.take() {
                     Some(held) => held,
                     None => match self.tail.poll_next(cx) {
@@ -260,7 +278,7 @@ impl Plain {
                     self.held = Some((given, at));
                 }
             }
-            let full = io.queued() >= MAX_UNSENT;
+            full |= io.queued() >= MAX_UNSENT;
             if let Poll::Ready(Err(_)) = io.poll_flush(cx) {
                 return Poll::Ready(None);
             }
@@ -277,7 +295,7 @@ impl Plain {
     fn send(io: &mut dyn WebSocketIo, given: &Given, mut at: usize) -> usize {
         let framed = !io.compresses();
         while let Some(index) = given.indexes.get(at) {
-            if io.queued() >= MAX_UNSENT {
+            if !may_queue(io, given) {
                 break;
             }
             let index = *index as usize;
