@@ -3,7 +3,6 @@
 use crate::mount::Body;
 use http::{HeaderValue, Response, StatusCode, header};
 use sb_core::model::{Error, Kind};
-use serde::Serialize;
 
 /// The status of each kind, as docs/http.md §1 lists them.
 pub fn status(kind: Kind) -> StatusCode {
@@ -28,18 +27,43 @@ pub fn status(kind: Kind) -> StatusCode {
     }
 }
 
-fn title(error: &Error) -> &'static str {
+/// The short human name of a kind.
+pub fn title(kind: Kind) -> &'static str {
+    match kind {
+        Kind::NotFound => "Not found",
+        Kind::Gone => "Gone",
+        Kind::Exists => "Exists already",
+        Kind::Invalid => "Invalid request",
+        Kind::TooLarge => "Too large",
+        Kind::Unauthenticated => "Not authenticated",
+        Kind::Denied => "Not allowed",
+        Kind::Conflict => "Conflict",
+        Kind::Precondition => "Precondition failed",
+        Kind::Mismatch => "Idempotency key used for another request",
+        Kind::Exhausted => "Limit reached",
+        Kind::DiskFull => "Disk full",
+        Kind::Unavailable => "Not available now",
+        Kind::Deadline => "Took too long",
+        Kind::Cancelled => "Cancelled",
+        Kind::Unsupported => "Not supported",
+        Kind::Corrupt => "Stored data is damaged",
+        Kind::Internal => "Internal error",
+    }
+}
+
+/// A title that says more, for the codes that have one.
+fn title_of(error: &Error) -> &'static str {
     match error.code {
         "SB0202" => "Malformed address or name",
         "SB0203" => "A wildcard where an address is needed",
         "SB0204" => "Not a cursor or handle of this server",
         "SB0206" => "No such path",
         "SB0207" => "Method not allowed",
+        "SB0208" => "Unsupported content type",
         "SB0301" => "No such topic",
         "SB0303" => "No such group",
         "SB0304" => "No such message",
         "SB0305" => "The position is gone",
-        "SB0306" => "The idempotency key was used for something else",
         "SB0310" => "No such method",
         "SB0401" => "No such job",
         "SB0402" => "The lease is over",
@@ -48,26 +72,7 @@ fn title(error: &Error) -> &'static str {
         "SB0406" => "The job is not done",
         "SB0407" => "The job was cancelled",
         "SB0408" => "The job's deadline passed",
-        _ => match error.kind {
-            Kind::NotFound => "Not found",
-            Kind::Gone => "Gone",
-            Kind::Exists => "It exists already",
-            Kind::Invalid => "The request is malformed",
-            Kind::TooLarge => "Too large",
-            Kind::Unauthenticated => "Not logged in",
-            Kind::Denied => "Not allowed",
-            Kind::Conflict => "The state does not allow it",
-            Kind::Precondition => "The condition does not hold",
-            Kind::Mismatch => "Another request under the same key",
-            Kind::Exhausted => "A limit is reached",
-            Kind::DiskFull => "The disk is full",
-            Kind::Unavailable => "Not now",
-            Kind::Deadline => "It took too long",
-            Kind::Cancelled => "Cancelled",
-            Kind::Unsupported => "Not offered",
-            Kind::Corrupt => "Stored bytes are damaged",
-            Kind::Internal => "A fault of the server",
-        },
+        _ => title(error.kind),
     }
 }
 
@@ -93,33 +98,26 @@ fn default_fix(kind: Kind) -> &'static str {
     }
 }
 
-#[derive(Serialize)]
-struct Problem<'a> {
-    #[serde(rename = "type")]
-    kind: String,
-    title: &'a str,
-    status: u16,
-    detail: &'a str,
-    code: &'a str,
-    fix: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    trace: Option<&'a str>,
+/// The problem document as a JSON value, for bodies, events and WebSocket messages.
+pub fn value(error: &Error, trace: Option<&str>) -> serde_json::Value {
+    let mut problem = serde_json::json!({
+        "type": format!("/docs/errors#{}", error.code),
+        "title": title_of(error),
+        "status": status(error.kind).as_u16(),
+        "detail": error.detail,
+        "code": error.code,
+        "fix": if error.fix.is_empty() { default_fix(error.kind) } else { &error.fix },
+    });
+    if let (Some(trace), Some(members)) = (trace, problem.as_object_mut()) {
+        members.insert("trace".into(), trace.into());
+    }
+    problem
 }
 
 /// The answer for an error: `application/problem+json`, never cached, with `Retry-After` and `WWW-Authenticate` where they belong.
 pub fn response(error: &Error, trace: Option<&str>) -> Response<Body> {
-    let status = status(error.kind);
-    let problem = Problem {
-        kind: format!("/docs/errors#{}", error.code),
-        title: title(error),
-        status: status.as_u16(),
-        detail: &error.detail,
-        code: error.code,
-        fix: if error.fix.is_empty() { default_fix(error.kind) } else { &error.fix },
-        trace,
-    };
-    let mut response = Response::new(Body::from(serde_json::to_vec(&problem).unwrap_or_default()));
-    *response.status_mut() = status;
+    let mut response = Response::new(Body::from(value(error, trace).to_string()));
+    *response.status_mut() = status(error.kind);
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -154,7 +152,10 @@ mod tests {
     fn limits_say_when_to_try_again() {
         let limit = Error::new(Kind::Exhausted, "SB0601", "too many").retry_after(2_500);
         assert_eq!(response(&limit, None).headers()["retry-after"], "3");
-        assert_eq!(response(&Error::new(Kind::Unavailable, "SB0701", "x"), None).headers()["retry-after"], "1");
+        assert_eq!(
+            response(&Error::new(Kind::Unavailable, "SB0701", "x"), None).headers()["retry-after"],
+            "1"
+        );
         assert!(!response(&Error::invalid("x"), None).headers().contains_key("retry-after"));
     }
 }

@@ -27,6 +27,7 @@ mod live;
 mod map;
 mod openapi;
 mod server;
+mod subprotocol;
 mod system;
 mod topics;
 mod websocket;

@@ -188,9 +188,13 @@ impl http_body::Body for TopicEvents {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Polled {
         let this = self.get_mut();
+        if matches!(this.state, State::Ended) {
+            return Poll::Ready(None);
+        }
         if this.common.revoked.as_mut().poll(cx).is_ready() {
             this.state = State::Ended;
             this.held = None;
+            return Poll::Ready(None);
         }
         let mut out = Pieces::default();
         if let Some((given, at)) = this.held.take() {
@@ -232,12 +236,15 @@ impl http_body::Body for TopicEvents {
     }
 }
 
+/// The next events of a job, and whether they are the last.
+type Step = BoxFuture<Result<(Vec<Event>, bool)>>;
+
 struct JobEvents {
     access: Access,
     id: JobId,
     after: u64,
     /// The wait for the next events, while there is one.
-    step: Option<BoxFuture<Result<(Vec<Event>, bool)>>>,
+    step: Option<Step>,
     ended: bool,
     common: Common,
 }
@@ -248,7 +255,8 @@ impl http_body::Body for JobEvents {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Polled {
         let this = self.get_mut();
-        if this.ended || this.common.revoked.as_mut().poll(cx).is_ready() {
+        this.ended = this.ended || this.common.revoked.as_mut().poll(cx).is_ready();
+        if this.ended {
             return Poll::Ready(None);
         }
         let step = this.step.get_or_insert_with(|| {

@@ -47,6 +47,10 @@ pub(crate) fn no_route(path: &str, near: Option<&str>) -> Error {
 
 /// Parses JSON; faults name what is wrong, with line and column.
 pub(crate) fn json<'a, T: serde::Deserialize<'a>>(bytes: &'a [u8]) -> Result<T> {
+    // Serde would take an array of the members in their order as well.
+    if bytes.iter().find(|b| !b.is_ascii_whitespace()) == Some(&b'[') {
+        return Err(invalid("the JSON is an array, and an object is needed here"));
+    }
     serde_json::from_slice(bytes).map_err(|e| invalid(format!("the JSON is not what is expected here: {e}")))
 }
 

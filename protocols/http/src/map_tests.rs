@@ -81,6 +81,15 @@ fn a_message_from_json() {
 }
 
 #[test]
+fn arrays_are_no_objects() {
+    assert!(json::<CommitIn>(br#" ["cursor"]"#).is_err());
+    assert!(json::<CommitIn>(br#" {"cursor":"c"}"#).is_ok());
+    let document = Bytes::from_static(br#"{"address":"a","headers":{"b":["x"]}}"#);
+    let message = message_in(&document, json(&document).unwrap(), 0).unwrap();
+    assert_eq!(message.headers, [Header::text("b", "x")]);
+}
+
+#[test]
 fn a_message_as_json() {
     let mut message = Message::new(somewhere(), &b"\xff"[..]);
     message.time_ms = 0;

@@ -95,40 +95,9 @@ impl Cx {
         }
     }
 
-    /// The whole body. A length beyond the limit is refused before anything is read.
+    /// The whole body.
     pub(crate) async fn collect(&mut self, limit: usize) -> Result<Bytes> {
-        let too_large = || {
-            Error::new(Kind::TooLarge, "SB0205", format!("the body is larger than {limit} bytes"))
-                .fix("Send less at once, or raise the limit")
-        };
-        let known = self.body.size_hint();
-        if known.lower() > limit as u64 {
-            return Err(too_large());
-        }
-        // The usual body arrives in one piece, which stays the slice of the read buffer that it is.
-        let mut first = Bytes::new();
-        let mut more = BytesMut::new();
-        let mut total = 0usize;
-        loop {
-            let frame = std::future::poll_fn(|cx| std::pin::Pin::new(&mut self.body).poll_frame(cx)).await;
-            let Some(frame) = frame else { break };
-            let frame = frame.map_err(|e| map::invalid(format!("the body could not be read: {e}")))?;
-            let Ok(data) = frame.into_data() else { continue };
-            total = total.saturating_add(data.len());
-            if total > limit {
-                return Err(too_large());
-            }
-            if first.is_empty() && more.is_empty() {
-                first = data;
-                continue;
-            }
-            if more.is_empty() {
-                more.reserve((first.len() + data.len()).max((known.lower() as usize).min(256 * 1024)));
-                more.extend_from_slice(&first);
-            }
-            more.extend_from_slice(&data);
-        }
-        Ok(if more.is_empty() { first } else { more.freeze() })
+        collect(&mut self.body, limit).await
     }
 
     /// A JSON body, not parsed yet. Without one, `absent` stands for it.
@@ -183,6 +152,45 @@ impl Cx {
             run: Box::new(run),
         })
     }
+}
+
+/// A whole body. A length beyond the limit is refused before anything is read.
+async fn collect<B>(body: &mut B, limit: usize) -> Result<Bytes>
+where
+    B: http_body::Body<Data = Bytes> + Unpin,
+    B::Error: std::fmt::Display,
+{
+    let too_large = || {
+        Error::new(Kind::TooLarge, "SB0205", format!("the body is larger than {limit} bytes"))
+            .fix("Send less at once, or raise the limit")
+    };
+    let known = body.size_hint().lower();
+    if known > limit as u64 {
+        return Err(too_large());
+    }
+    // The usual body arrives in one piece, which stays the slice of the read buffer that it is.
+    let mut first = Bytes::new();
+    let mut more = BytesMut::new();
+    loop {
+        let frame = std::future::poll_fn(|cx| std::pin::Pin::new(&mut *body).poll_frame(cx)).await;
+        let Some(frame) = frame else { break };
+        let frame = frame.map_err(|e| map::invalid(format!("the body could not be read: {e}")))?;
+        let Ok(data) = frame.into_data() else { continue };
+        if first.len().max(more.len()).saturating_add(data.len()) > limit {
+            return Err(too_large());
+        }
+        if first.is_empty() && more.is_empty() {
+            first = data;
+            continue;
+        }
+        if more.is_empty() {
+            // What the client says of the length is believed up to a modest size; beyond it memory follows what has arrived.
+            more.reserve((first.len() + data.len()).max((known as usize).min(256 * 1024)));
+            more.extend_from_slice(&first);
+        }
+        more.extend_from_slice(&data);
+    }
+    Ok(if more.is_empty() { first } else { more.freeze() })
 }
 
 /// Whether a request asks to become a WebSocket, over HTTP/1.1 (RFC 6455) or HTTP/2 (RFC 8441).
@@ -438,32 +446,51 @@ pub(crate) enum Found {
     Nothing,
 }
 
-/// Looks up a method and a path as it was sent.
-pub(crate) fn find(method: &str, path: &str) -> Result<Found> {
+/// A path's segments as they were sent; `None` when there are more than any route has.
+fn split(path: &str) -> Option<([&str; MAX_SEGMENTS], usize)> {
     let mut segments = [""; MAX_SEGMENTS];
     let mut count = 0;
     for segment in path.split('/').skip(1) {
-        let Some(slot) = segments.get_mut(count) else { return Ok(Found::Nothing) };
-        *slot = segment;
+        *segments.get_mut(count)? = segment;
         count += 1;
     }
+    Some((segments, count))
+}
+
+fn is_literal(segment: &str) -> bool {
+    !segment.starts_with('{')
+}
+
+/// The routes whose path fits, of whatever method, in the order of the table.
+fn fitting<'a>(
+    segments: &'a [&'a str],
+) -> impl Iterator<Item = &'static (Vec<&'static str>, &'static Route)> + 'a {
+    let reserved = segments.first().is_some_and(|first| RESERVED.contains(first));
+    TABLE.by_length.get(segments.len()).map(Vec::as_slice).unwrap_or_default().iter().filter(
+        move |(template, _)| {
+            let service = template.first().is_some_and(|t| !is_literal(t));
+            !(service && reserved) && template.iter().zip(segments).all(|(t, s)| !is_literal(t) || t == s)
+        },
+    )
+}
+
+/// Looks up a method and a path as it was sent.
+pub(crate) fn find(method: &str, path: &str) -> Result<Found> {
+    let Some((segments, count)) = split(path) else { return Ok(Found::Nothing) };
     let segments = segments.get(..count).unwrap_or_default();
-    let first = segments.first().copied().unwrap_or_default();
     let mut methods: Vec<&'static str> = Vec::new();
-    for (template, route) in TABLE.by_length.get(count).map(Vec::as_slice).unwrap_or_default() {
-        let literal = |t: &&str| !t.starts_with('{');
-        let fits = template.iter().zip(segments).all(|(t, s)| !literal(t) || t == s);
-        // What looks like a service is one; anything else there may be a file.
-        let service = template.first().is_some_and(|t| !literal(t));
-        if !fits || service && (RESERVED.contains(&first) || route.method != method && !first.contains('.')) {
-            continue;
-        }
+    for (template, route) in fitting(segments) {
         if route.method != method {
-            methods.push(route.method);
+            // What looks like a service is one; anything else of that form may be a file.
+            let file = template.first().is_some_and(|t| !is_literal(t))
+                && !segments.first().is_some_and(|first| first.contains('.'));
+            if !file {
+                methods.push(route.method);
+            }
             continue;
         }
         let mut args = Vec::with_capacity(2);
-        for (_, segment) in template.iter().zip(segments).filter(|(t, _)| !literal(t)) {
+        for (_, segment) in template.iter().zip(segments).filter(|(t, _)| !is_literal(t)) {
             match wire::percent_decode(segment) {
                 Some(text) => args.push(text.into_owned()),
                 None => {
@@ -477,15 +504,16 @@ pub(crate) fn find(method: &str, path: &str) -> Result<Found> {
         }
         return Ok(Found::Route(route, args));
     }
-    methods.dedup();
     Ok(if methods.is_empty() { Found::Nothing } else { Found::Methods(methods) })
 }
 
 /// Every method of a path, for `Allow`.
 fn allowed(path: &str) -> Vec<&'static str> {
-    let mut methods = match find("", path) {
-        Ok(Found::Methods(methods)) => methods,
-        _ => Vec::new(),
+    let mut methods: Vec<&'static str> = match split(path) {
+        Some((segments, count)) => {
+            fitting(segments.get(..count).unwrap_or_default()).map(|(_, route)| route.method).collect()
+        }
+        None => Vec::new(),
     };
     if methods.contains(&"GET") {
         methods.push("HEAD");
@@ -498,13 +526,19 @@ fn allowed(path: &str) -> Vec<&'static str> {
 
 /// The known path nearest to an unknown one.
 fn near_path(path: &str) -> Option<&'static str> {
-    let first = path.split('/').nth(1).unwrap_or_default();
-    let firsts = ROUTES.iter().filter_map(|r| r.path.split('/').nth(1)).filter(|s| !s.starts_with('{'));
+    let (segments, count) = split(path)?;
+    let segments = segments.get(..count)?;
+    let first = segments.first().copied()?;
+    let paths = ROUTES.iter().map(|r| r.path);
+    let first_of = |path: &'static str| path.split('/').nth(1).unwrap_or_default();
+    let firsts = paths.clone().map(first_of).filter(|f| is_literal(f));
     let near = firsts.clone().find(|f| *f == first).or_else(|| wire::near(first, firsts))?;
-    // Of the paths that begin so, the one of the nearest length.
-    let length = path.split('/').count();
-    let of_it = ROUTES.iter().map(|r| r.path).filter(|p| p.split('/').nth(1) == Some(near));
-    of_it.min_by_key(|p| p.split('/').count().abs_diff(length))
+    // Of the paths that begin so, the one of the nearest length whose fixed segments are the least different.
+    paths.filter(|path| first_of(path) == near).min_by_key(|path| {
+        let fixed = path.split('/').skip(1).zip(segments).filter(|(t, _)| is_literal(t));
+        let difference: usize = fixed.map(|(t, s)| wire::distance(s.get(..64).unwrap_or(s), t).min(64)).sum();
+        (path.split('/').count().abs_diff(count + 1), difference)
+    })
 }
 
 // Requests.

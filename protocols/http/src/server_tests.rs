@@ -169,6 +169,26 @@ fn paths_of_the_users_own() {
     assert_eq!((route.id, args.join(" ")), ("read", "orders.>".to_owned()));
 }
 
+#[tokio::test]
+async fn bodies_are_bounded() {
+    use futures_util::stream;
+    use http_body_util::{Full, StreamBody};
+    let pieces = |count: usize| {
+        let frame = |_| Ok::<_, std::io::Error>(http_body::Frame::data(Bytes::from_static(b"0123456789")));
+        StreamBody::new(stream::iter((0..count).map(frame)))
+    };
+    let shared = Bytes::from_static(b"one piece");
+    let whole = collect(&mut Full::new(shared.clone()), 9).await.unwrap();
+    assert_eq!(whole.as_ptr(), shared.as_ptr(), "not copied");
+    assert_eq!(collect(&mut Full::new(shared), 8).await.unwrap_err().code, "SB0205");
+    assert_eq!(collect(&mut pieces(3), 30).await.unwrap().len(), 30);
+    assert_eq!(collect(&mut pieces(3), 29).await.unwrap_err().code, "SB0205");
+    assert_eq!(collect(&mut pieces(usize::MAX), 1000).await.unwrap_err().code, "SB0205", "endless");
+    assert!(collect(&mut pieces(0), 0).await.unwrap().is_empty());
+    let cut = stream::iter([Err::<http_body::Frame<Bytes>, _>(std::io::Error::other("gone"))]);
+    assert_eq!(collect(&mut StreamBody::new(cut), 10).await.unwrap_err().code, "SB0201");
+}
+
 proptest! {
     #[test]
     fn no_path_panics(path in "(/[ -~]{0,12}){0,9}", method in "[A-Z]{0,7}") {

@@ -42,14 +42,14 @@ fn text(status: StatusCode, text: String) -> Result<Answer> {
 }
 
 pub(crate) async fn livez(_: Cx) -> Result<Answer> {
-    text(StatusCode::OK, "ok\n".to_owned())
+    text(StatusCode::OK, "ok".to_owned())
 }
 
 pub(crate) async fn readyz(cx: Cx) -> Result<Answer> {
     let verbose = cx.query.flag("verbose").map_err(map::invalid)?;
     match cx.board().ready() {
         Ok(()) if verbose => text(StatusCode::OK, "ok\nnothing is waited for\n".to_owned()),
-        Ok(()) => text(StatusCode::OK, "ok\n".to_owned()),
+        Ok(()) => text(StatusCode::OK, "ok".to_owned()),
         Err(waits) => text(StatusCode::SERVICE_UNAVAILABLE, format!("not ready\n{}\n", waits.join("\n"))),
     }
 }

@@ -247,14 +247,17 @@ async fn poll(cx: &Cx, read: &Read) -> Result<Response<Body>> {
 /// The long poll: a tail tells when there is something; a read from where the tail began fetches it.
 async fn wait(cx: &Cx, mut read: Read, seconds: u64) -> Result<Response<Body>> {
     let from = std::mem::replace(&mut read.from, From::At(Start::End));
-    let mut tail = cx.access.tail(&read.pattern, from, read.partition).await?;
-    let began = tail.cursor();
-    let given = match tokio::time::timeout(Duration::from_secs(seconds), tail.next()).await {
-        Ok(Next::Records(given)) => Some(given),
-        Ok(Next::Reset(error)) => return Err(error),
-        Ok(Next::Draining) | Err(_) => None,
+    // The tail lives only as long as it is waited for.
+    let (began, given) = {
+        let mut tail = cx.access.tail(&read.pattern, from, read.partition).await?;
+        let began = tail.cursor();
+        let given = match tokio::time::timeout(Duration::from_secs(seconds), tail.next()).await {
+            Ok(Next::Records(given)) => Some(given),
+            Ok(Next::Reset(error)) => return Err(error),
+            Ok(Next::Draining) | Err(_) => None,
+        };
+        (began, given)
     };
-    drop(tail);
     let Some(given) = given else {
         let tag = format!("\"{began}\"");
         if cx.has(&tag) {

@@ -229,8 +229,9 @@ pub(crate) enum ValueIn {
     Int(i64),
     Float(f64),
     Text(String),
-    Base64(Base64In),
+    // Before the object: serde reads an array of one as a struct of one member, too.
     Many(Vec<ValueIn>),
+    Base64(Base64In),
 }
 
 #[derive(Debug, Clone, PartialEq, Deserialize)]

@@ -1,14 +1,6 @@
-//! Tests of what a WebSocket says, apart from its socket.
+//! Tests of what the subprotocol says, apart from its socket.
 
 use super::*;
-
-#[test]
-fn every_error_has_a_close_code() {
-    for kind in Kind::ALL {
-        let code = close_code(&Error::new(kind, "SB0999", "x"));
-        assert!([1003, 1008, 1009, 1011, 1013, 4401].contains(&code), "{kind:?}");
-    }
-}
 
 #[test]
 fn jobs_keep_their_id_beside_that_of_the_request() {
