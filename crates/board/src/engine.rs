@@ -105,6 +105,17 @@ impl Engine {
         self.frame.bytes.len()
     }
 
+    /// The frame that is being built; nobody may act on it before the next [`Engine::flush`].
+    pub fn frame(&self) -> &Frame {
+        &self.frame
+    }
+
+    /// Hands every frame from `from` on to `f`, until it returns `false`; for those who follow the log.
+    pub fn visit(&self, from: Lsn, f: &mut dyn FnMut(Lsn, &[u8]) -> bool) -> std::result::Result<(), String> {
+        let Some(disk) = &self.disk else { return Ok(()) };
+        disk.journal.visit(from, &mut |lsn, frame| Ok(f(lsn, frame))).map(|_| ()).map_err(|e| e.to_string())
+    }
+
     /// Bytes journalled since the last checkpoint.
     pub fn journal_bytes(&self) -> u64 {
         self.disk.as_ref().map_or(0, |d| d.journal.bytes_since_checkpoint())
