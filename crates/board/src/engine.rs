@@ -127,7 +127,7 @@ impl Engine {
             if disk.failed {
                 return Err(storage_failed());
             }
-            match disk.journal.room() {
+            match disk.journal.room_behind(self.frame.bytes.len()) {
                 Room::Plenty => {}
                 Room::Low if frees(&commit) => {}
                 Room::Low | Room::None => return Err(disk_full()),
@@ -138,6 +138,12 @@ impl Engine {
 
     /// Does what is due; true when there is more to do.
     pub fn tick(&mut self, now: Now) -> bool {
+        if let Some(disk) = &self.disk
+            && disk.journal.room_behind(self.frame.bytes.len()) == Room::None
+        {
+            // What is due can wait until a checkpoint has made room; a frame that does not fit would be the end.
+            return true;
+        }
         self.core.tick(now, 1_000, &mut self.frame)
     }
 

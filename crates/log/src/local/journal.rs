@@ -117,6 +117,19 @@ impl Spares {
         Ok(true)
     }
 
+    /// Makes one whatever the journal's limit says: a start that needs a fresh file must not fail because the last start took the one that
+    /// was kept for it.
+    fn fill_past_limit(&self) -> io::Result<()> {
+        let number = {
+            let mut pool = self.pool();
+            pool.number += 1;
+            pool.number
+        };
+        let made = self.make(number)?;
+        self.pool().ready.push(made);
+        Ok(())
+    }
+
     fn make(&self, number: u64) -> io::Result<(PathBuf, Arc<dyn File>)> {
         let s = &self.0;
         let new = s.dir.join(format!("{number:08}.new"));
@@ -360,12 +373,12 @@ impl Journal {
     ) -> Result<Journal, OpenError> {
         let (chain, tail) = state.unwrap_or((0, None));
         if spares.ready() == 0 {
-            spares.fill()?;
+            spares.fill_past_limit()?;
         }
         let Some((path, file)) = spares.take(0) else {
             return Err(OpenError::Io(io::Error::new(
                 io::ErrorKind::StorageFull,
-                "the journal has reached journal_max and its end needs a fresh file; raise journal_max",
+                "the end of the journal needs a fresh file",
             )));
         };
         let mut journal = Journal {
@@ -679,11 +692,18 @@ impl Journal {
 
     /// How much may still be written without a checkpoint.
     pub fn room(&self) -> Room {
+        self.room_behind(0)
+    }
+
+    /// The same when a frame of `pending` bytes has been begun and more is to be added to it.
+    pub fn room_behind(&self, pending: usize) -> Room {
         let spares = (self.spares.ready() as u64).saturating_sub(SPARES as u64 - 1);
         let left = self.len.saturating_sub(self.used()) + spares * (self.options.journal_file - PAGE);
+        let left = left.saturating_sub(padded(pending));
         if left >= self.options.tail_reserve + 2 * padded(self.options.frame_max) {
             Room::Plenty
-        } else if left >= 2 * PAGE {
+        } else if left >= (self.options.tail_reserve / 4).max(2 * PAGE) {
+            // What is left is for the rest of a frame that has been begun, and for a seal.
             Room::Low
         } else {
             Room::None
