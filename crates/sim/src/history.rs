@@ -669,7 +669,7 @@ impl History {
             if *offset == d.offset {
                 continue;
             }
-            let holds = m.held.as_ref().is_some_and(|h| h.sure && now.mono_ms < h.until);
+            let holds = !self.retains.contains(&g.topic) && m.held.as_ref().is_some_and(|h| h.sure && now.mono_ms < h.until);
             if holds && key(*offset).as_ref() == Some(&own) {
                 bad = Some(format!("{name}: leased while offset {offset} of the same key is"));
             }
@@ -695,7 +695,9 @@ impl History {
         let Some(g) = self.groups.get_mut(&d.group) else { return };
         let (retains, works) = (self.retains.contains(&g.topic), g.works);
         let m = g.messages.entry((d.partition, d.offset)).or_default();
-        let newest = m.last == d.lease;
+        // After a seek nothing is known of the leases before it.
+        let unsure = m.last == 0;
+        let newest = m.last == d.lease || unsure;
         let held = m.held.as_ref().filter(|h| h.number == d.lease);
         if !ok {
             let sure = held.is_some_and(|h| h.sure && now.mono_ms < h.until);
@@ -708,7 +710,7 @@ impl History {
             let detail = format!("{name}: accepted, though lease {} is newer", m.last);
             return self.violation("I6", detail);
         }
-        if held.is_none() && !m.maybe {
+        if held.is_none() && !m.maybe && !unsure {
             return self.violation("I6", format!("{name}: accepted, though it had ended"));
         }
         match how {

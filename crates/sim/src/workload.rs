@@ -143,13 +143,8 @@ impl World {
         for n in 0..self.plan.groups.len() {
             let GroupPlan { topic, name, options, start, .. } = self.plan.groups[n].clone();
             let Some(topic) = self.plan.topics.get(topic).cloned() else { continue };
-            let op = Op::DeclareGroup {
-                topic: topic.name.clone(),
-                group: name,
-                options,
-                start,
-                keys: Vec::new(),
-            };
+            let keys = if options.key_order { self.keys(&topic.name) } else { Vec::new() };
+            let op = Op::DeclareGroup { topic: topic.name.clone(), group: name, options, start, keys };
             let Some(Reply::Group { created, view }) = self.declare(op) else { return };
             self.plan.groups[n].id = Some(view.id);
             self.know_group(topic.id.unwrap_or(TopicId(0)), created, &view, false);
@@ -167,6 +162,19 @@ impl World {
             let parts: u64 = topic.parts.iter().map(|p| p.end).sum();
             self.know_group(topic.id, parts == 0, &view, true);
         }
+    }
+
+    /// The hash of each kept message's key.
+    fn keys(&mut self, topic: &str) -> Vec<(u32, u64, Vec<u64>)> {
+        let Some(view) = self.life.as_ref().and_then(|l| l.engine.core.topic(topic)) else { return Vec::new() };
+        let mut all = Vec::new();
+        for (n, part) in view.parts.iter().enumerate() {
+            let mut records = Vec::new();
+            self.read(topic, PartId { topic: view.id, partition: n as u32 }, part.start, part.end, &mut records);
+            let hash = |r: &sb_core::batch::Record| r.message.key.as_deref().map_or(0, sb_core::batch::key_hash);
+            all.push((n as u32, part.start, records.iter().map(hash).collect()));
+        }
+        all
     }
 
     fn know_group(&mut self, topic: TopicId, created: bool, view: &sb_core::groups::GroupView, works: bool) {
@@ -610,7 +618,7 @@ impl World {
         let mut waiting = Vec::new();
         for group in groups {
             let Some(life) = &self.life else { return };
-            let dying = life.engine.core.dying(group, 10);
+            let dying = life.engine.core.dying(group, 100);
             for one in dying {
                 let at = one.position;
                 let mut target = None;
@@ -645,6 +653,9 @@ impl World {
                 let copied = target.is_some() || self.planted(Plant::SplitDeadLetter);
                 let asked = Asked::Bury { group, partition, offset, copied };
                 waiting.push(self.ask(asked, Op::DeadLetter { group, partition, offset, target }.into()));
+                if self.life.as_ref().is_none_or(|l| l.engine.pending() > 16 << 10) {
+                    return self.flush(waiting);
+                }
             }
         }
         self.flush(waiting);

@@ -116,12 +116,12 @@ impl World {
     /// A world with an empty disk.
     pub fn new(seed: u64, plant: Option<Plant>, verbose: bool) -> World {
         let mut rng = Rng::new(seed ^ 0x5357_4254_4344_0001);
-        let journal_file = 64 << 10 << rng.range(1, 2);
+        let journal_file = 256 << 10 << rng.range(0, 1);
         let options = Options {
             journal_file,
-            journal_max: journal_file * rng.range(4, 8),
-            frame_max: 96 << 10,
-            tail_reserve: 32 << 10,
+            journal_max: journal_file * rng.range(4, 6),
+            frame_max: 64 << 10,
+            tail_reserve: 64 << 10,
             heap_graduate: rng.range(2, 48) << 10,
             heap_batches: rng.range(8, 64) as usize,
             heap_file: rng.range(16, 64) << 10,
@@ -316,6 +316,7 @@ impl World {
                 }
             }
         }
+        self.log(|| format!("{:?} {asked:?} -> {answer:?}", self.now()));
         (asked, answer)
     }
 
@@ -798,7 +799,7 @@ impl World {
     }
 
     /// Reads a range; `false` if something was damaged.
-    fn read(&mut self, topic: &str, part: PartId, from: u64, end: u64, out: &mut Vec<Record>) -> bool {
+    pub fn read(&mut self, topic: &str, part: PartId, from: u64, end: u64, out: &mut Vec<Record>) -> bool {
         let Ok(address) = Address::parse(topic) else { return false };
         let mut next = from;
         while next < end {
