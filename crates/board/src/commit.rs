@@ -228,11 +228,11 @@ fn show(board: &Arc<Board>, engine: &Engine, effects: Effects, store: Option<&Se
     for group in &effects.dying {
         board.group_dying(*group);
     }
-    if let Some(store) = store {
-        if !effects.appended.is_empty() || !effects.trimmed.is_empty() || !effects.deleted.is_empty() {
-            board.storage_add(bytes);
-            let _ = store.send(Store::Effects(effects, parts, bytes));
-        }
+    if let Some(store) = store
+        && !(effects.appended.is_empty() && effects.trimmed.is_empty() && effects.deleted.is_empty())
+    {
+        board.storage_add(bytes);
+        let _ = store.send(Store::Effects(effects, parts, bytes));
     }
     while tails.bytes > tails.budget {
         let Some(part) = tails.order.front() else { break };
