@@ -94,8 +94,8 @@ pub(crate) fn run(mut engine: Engine, asks: Receiver<Ask>, store: Option<Sender<
                     checkpointing = false;
                     board.counters().checkpoints.fetch_add(1, Ordering::Relaxed);
                     if stopping {
+                        // The storage threads end with this one, and the last of them says that everything is closed.
                         engine.seal();
-                        board.stopped();
                         return;
                     }
                 }
@@ -157,7 +157,7 @@ pub(crate) fn run(mut engine: Engine, asks: Receiver<Ask>, store: Option<Sender<
             return;
         }
         board.note_journal(engine.journal_bytes(), tails.bytes);
-        while board.storage_backlog() > STORAGE_BACKLOG {
+        while board.storage_backlog() > STORAGE_BACKLOG && board.check_disk().is_ok() {
             std::thread::sleep(Duration::from_millis(1));
         }
     }
@@ -302,7 +302,8 @@ pub(crate) fn store_thread(
 pub(crate) fn spares_thread(spares: sb_log::local::Spares, board: std::sync::Weak<Board>) {
     while let Some(board) = board.upgrade() {
         match spares.fill() {
-            Ok(_) => {}
+            Ok(true) => continue,
+            Ok(false) => {}
             Err(error) if error.kind() == std::io::ErrorKind::StorageFull => {}
             Err(error) => tracing::warn!(%error, "the journal's next file cannot be made yet"),
         }
@@ -310,7 +311,7 @@ pub(crate) fn spares_thread(spares: sb_log::local::Spares, board: std::sync::Wea
             return;
         }
         drop(board);
-        std::thread::sleep(Duration::from_millis(50));
+        std::thread::sleep(Duration::from_millis(20));
     }
 }
 
@@ -333,6 +334,9 @@ pub(crate) fn checkpoint_thread(
         };
         let _ = asks.send(Ask::Checkpointed(outcome));
     }
+    // Lets go of the lock on the data folder.
+    drop(checkpoints);
+    board.stopped();
 }
 
 /// What callers get when the loop is gone.

@@ -28,6 +28,34 @@ struct Disk {
     store: Arc<Store>,
     lsn: Lsn,
     failed: bool,
+    /// The most bytes of batches in one commit, so that it always fits a frame.
+    commit_max: usize,
+    /// Whether another thread makes the journal's next files, so that waiting for it makes sense.
+    patient: bool,
+    /// After waiting in vain: how many more commits look only, before waiting is tried again.
+    hopeless: u32,
+}
+
+impl Disk {
+    /// Waits a little for the thread that makes the journal's next file, or makes it: pressing back on publishers for a moment is better
+    /// than refusing them.
+    fn make_room(&mut self) {
+        if self.hopeless > 0 {
+            self.hopeless -= 1;
+            return;
+        }
+        for _ in 0..100 {
+            match self.journal.spares().fill() {
+                Ok(true) => {}
+                Ok(false) if self.patient => std::thread::sleep(std::time::Duration::from_millis(5)),
+                Ok(false) | Err(_) => break,
+            }
+            if self.journal.room() == Room::Plenty {
+                return;
+            }
+        }
+        self.hopeless = 1_000;
+    }
 }
 
 /// A checkpoint on its way to disk.
@@ -66,6 +94,7 @@ impl Engine {
         options: Options,
         now: Now,
     ) -> std::result::Result<(Engine, Arc<Store>, Checkpoints, Recovery), String> {
+        let commit_max = options.frame_max.saturating_sub(FRAME_TARGET + FRAME_TARGET / 4).max(options.frame_max / 4);
         let local = Local::open(vfs, dir, options).map_err(|e| e.to_string())?;
         let Local { journal, store, checkpoints, recovered } = local;
         let mut core = Core::restore(recovered.state)?;
@@ -82,12 +111,19 @@ impl Engine {
             .map_err(|e| e.to_string())?;
         let mut engine = Engine {
             core,
-            disk: Some(Disk { journal, store: store.clone(), lsn, failed: false }),
+            disk: Some(Disk { journal, store: store.clone(), lsn, failed: false, commit_max, patient: false, hopeless: 0 }),
             frame: Frame::default(),
         };
         engine.core.boot(now, &mut engine.frame);
         engine.flush().map_err(|e| e.to_string())?;
         Ok((engine, store, checkpoints, recovery))
+    }
+
+    /// Says that another thread calls [`Spares::fill`] again and again.
+    pub fn be_patient(&mut self) {
+        if let Some(disk) = &mut self.disk {
+            disk.patient = true;
+        }
     }
 
     /// Whether messages are kept on disk.
@@ -112,9 +148,16 @@ impl Engine {
 
     /// Checks a commit and applies it to the pending state. The answer must not leave before the next [`Engine::flush`].
     pub fn commit(&mut self, now: Now, commit: Commit) -> Result<Answer> {
-        if let Some(disk) = &self.disk {
+        if let Some(disk) = &mut self.disk {
             if disk.failed {
                 return Err(storage_failed());
+            }
+            if batch_bytes(&commit) > disk.commit_max {
+                return Err(Error::new(Kind::TooLarge, "SB0205", "the request is larger than the journal takes at once")
+                    .fix("Send fewer or smaller messages at once"));
+            }
+            if disk.journal.room() != Room::Plenty {
+                disk.make_room();
             }
             match disk.journal.room() {
                 Room::Plenty => {}
@@ -215,6 +258,19 @@ fn put_all(store: &Store, effects: &Effects) -> std::io::Result<()> {
         store.drop_topic(topic.0);
     }
     Ok(())
+}
+
+fn batch_bytes(commit: &Commit) -> usize {
+    let of = |op: &Op| match op {
+        Op::Append { batch, .. }
+        | Op::Submit { batch, .. }
+        | Op::Complete { event: batch, .. }
+        | Op::Fail { event: batch, .. }
+        | Op::DeadLetter { target: Some((_, _, batch)), .. } => batch.bytes.len(),
+        Op::Report { event: Some(batch), .. } => batch.bytes.len(),
+        _ => 0,
+    };
+    commit.ops.iter().map(of).sum()
 }
 
 /// Whether a commit frees more than it takes: what may still be done on a full disk.

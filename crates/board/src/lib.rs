@@ -175,7 +175,7 @@ impl Board {
     pub fn start(settings: Settings) -> std::result::Result<(Arc<Board>, engine::Recovery), String> {
         let clock = Clock { start: Instant::now() };
         let now = clock.now();
-        let (engine, store, checkpoints, recovery) = match &settings.dir {
+        let (mut engine, store, checkpoints, recovery) = match &settings.dir {
             None => (Engine::in_memory(now), None, None, engine::Recovery::default()),
             Some(dir) => {
                 let vfs = Arc::new(sb_log::vfs::Disk);
@@ -242,6 +242,7 @@ impl Board {
                 let (jobs, todo) = std::sync::mpsc::channel();
                 let (b, a) = (board.clone(), asks);
                 spawn("checkpoint", move || commit::checkpoint_thread(todo, checkpoints, a, b))?;
+                engine.be_patient();
                 if let Some(spares) = engine.spares() {
                     let weak = Arc::downgrade(&board);
                     spawn("spares", move || commit::spares_thread(spares, weak))?;

@@ -8,4 +8,16 @@ pub mod ops;
 pub mod state;
 pub mod topics;
 
-pub use state::{Checkpoint, Core};
+mod apply;
+mod checkpoint;
+mod dedup;
+mod frame;
+mod methods;
+mod queue;
+mod refuse;
+mod tick;
+mod undo;
+mod wire;
+
+pub use checkpoint::Checkpoint;
+pub use state::Core;

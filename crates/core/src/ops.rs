@@ -123,6 +123,7 @@ pub struct Delivery {
 
 /// One operation.
 #[derive(Debug)]
+#[expect(missing_docs, reason = "the fields' names say it")]
 pub enum Op {
     /// Creates a topic or changes its policy → `Reply::Topic`.
     DeclareTopic { name: String, policy: Policy, condition: Condition },
@@ -196,6 +197,7 @@ pub struct Grant {
 
 /// What an operation answers.
 #[derive(Clone, Debug)]
+#[expect(missing_docs, reason = "the fields' names say it")]
 pub enum Reply {
     /// Nothing to say.
     Done,

@@ -62,7 +62,7 @@ impl CliError {
     /// A configuration that cannot be used.
     pub fn config(faults: Faults) -> Self {
         let first = faults.list.iter().find(|f| !f.warning);
-        let code = first.map_or("SB0103", |f| f.code);
+        let code = first.map_or("SB0102", |f| f.code);
         let title = first.map_or_else(|| "the configuration is wrong".to_owned(), |f| f.title.clone());
         Self { faults: Some(Box::new(faults)), ..Self::new(exit::USAGE, code, title) }
     }

@@ -160,7 +160,7 @@ fn check_says_where_and_what() {
     .unwrap();
     let wrong = run(&["check", "-c", name]);
     assert_eq!((wrong.code, wrong.out.as_str()), (1, ""));
-    for part in ["SB0104", ":2:11", "--insecure", "SB0102", ":4:1", "unknown key `keep`", "2 faults"] {
+    for part in ["SB0104", ":2:11", "--insecure", "SB0101", ":4:1", "unknown key `keep`", "2 faults"] {
         assert!(wrong.err.contains(part), "{part} in\n{}", wrong.err);
     }
     let json: Value = serde_json::from_str(&run(&["check", "-c", name, "--json"]).out).unwrap();

@@ -3,7 +3,7 @@
 //! They run beside commits, on a thread of their own, and hold no lock while they wait for the disk.
 
 use super::state::{Loaded, State};
-use super::{Lsn, OpenError, Options, Store};
+use super::{Lock, Lsn, OpenError, Options, Store};
 use crate::vfs::{Vfs, is_full, write_full};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -19,7 +19,7 @@ pub struct Checkpoints {
     store: Arc<Store>,
     applied: Lsn,
     failed: Option<String>,
-    _lock: Box<dyn Send + Sync>,
+    _lock: Lock,
 }
 
 impl Checkpoints {
@@ -30,7 +30,7 @@ impl Checkpoints {
         state: State,
         store: Arc<Store>,
         applied: Lsn,
-        lock: Box<dyn Send + Sync>,
+        lock: Lock,
     ) -> Checkpoints {
         let mut checkpoints = Checkpoints {
             vfs,
@@ -99,6 +99,7 @@ impl Checkpoints {
             Err(e) if is_full(&e) => {}
             other => other?,
         }
+        self.store.hash_finished();
         let snapshot = self.store.snapshot();
         let done = self.store.sync(&snapshot).and_then(|()| {
             let state = self.state()?;

@@ -94,7 +94,7 @@ impl FileHead {
             return Err(BadHead::Newer(version));
         }
         match (u64_at(page, 32), u64_at(page, 40), u128_at(page, 48), u64_at(page, 64)) {
-            (Some(sequence), Some(first), Some(chain), Some(len)) => {
+            (Some(sequence), Some(first @ 1..), Some(chain), Some(len)) => {
                 Ok(FileHead { salt, sequence, first, chain, len })
             }
             _ => Err(BadHead::Damaged),

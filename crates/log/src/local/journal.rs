@@ -98,12 +98,15 @@ impl Spares {
     /// Makes one if fewer than two are ready and the journal may have another file. Slow: it writes and syncs a whole
     /// file of zeros, so call it from a thread that nobody waits for. `false`: there was nothing to do.
     pub fn fill(&self) -> io::Result<bool> {
+        self.add(|pool| {
+            pool.ready.len() < SPARES && pool.making == 0 && pool.live + pool.ready.len() < self.0.max_files
+        })
+    }
+
+    fn add(&self, wanted: impl Fn(&Pool) -> bool) -> io::Result<bool> {
         let number = {
             let mut pool = self.pool();
-            if pool.ready.len() >= SPARES
-                || pool.making > 0
-                || pool.live + pool.ready.len() + pool.making >= self.0.max_files
-            {
+            if !wanted(&pool) {
                 return Ok(false);
             }
             pool.making += 1;
@@ -188,7 +191,20 @@ pub struct Journal {
     written: u64,
     checkpointed: u64,
     marks: VecDeque<(Lsn, u64)>,
+    /// Where `written` must be before allocating is tried again.
+    retry: u64,
+    lock: Option<super::Lock>,
 }
+
+/// With what a fresh file begins: these frames, and the hash of the one before them.
+struct End {
+    first: Lsn,
+    chain: u128,
+    frames: Vec<Vec<u8>>,
+}
+
+/// What frames are handed to; an error is reported as damage of that frame.
+pub type Visit<'a, T> = dyn FnMut(Lsn, &[u8]) -> Result<T, String> + 'a;
 
 /// What opening found.
 pub(crate) struct Found {
@@ -260,24 +276,22 @@ impl Journal {
                     why: "there is a checkpoint, but no journal file".into(),
                 });
             }
-            let journal = Journal::start(vfs, dir, options, spares, VecDeque::new(), 0, 0, None)?;
+            let journal = Journal::start(
+                vfs,
+                dir,
+                options,
+                spares,
+                VecDeque::new(),
+                0,
+                End { first: 1, chain: 0, frames: Vec::new() },
+            )?;
             return Ok(Found { journal, clean: true, dropped: None });
         };
         let mut live = VecDeque::new();
         let mut newest_scan = None;
         for (i, o) in opened.iter().enumerate() {
             let next = opened.get(i + 1);
-            if let Some(next) = next
-                && next.head.sequence != o.head.sequence + 1
-            {
-                return Err(OpenError::Corrupt {
-                    file: next.path.clone(),
-                    from: 0,
-                    to: PAGE,
-                    why: "the journal file before this one is missing".into(),
-                });
-            }
-            let s = scan::scan(o, next.map(|n| &n.head), &mut |_, _, _| Ok(true))?;
+            let s = scan::scan(o, next.map(|n| &n.head), &mut |_, _| Ok(true))?;
             live.push_back(Live {
                 sequence: o.head.sequence,
                 first: o.head.first,
@@ -317,27 +331,37 @@ impl Journal {
                 written: 0,
                 checkpointed: 0,
                 marks: VecDeque::new(),
+                retry: 0,
+                lock: None,
             };
             // The seal is there to read, which does not mean that it is on the disk: write it once more.
             let seal = journal.record(Kind::Seal, s.last, &[], s.end - PAGE);
             write_full(&*journal.file, s.end - PAGE, &seal)?;
             journal.file.sync_data()?;
+            journal.retire_superseded();
             journal.mark_all();
             return Ok(Found { journal, clean, dropped: None });
         }
         // Unclean: the last frame may be in memory only, and the pages after it may hold anything. What is not
-        // proven durable moves to a fresh file, which gets its name once all of it is synced.
+        // proven durable moves to a fresh file, which gets its name once all of it is synced. The whole newest
+        // file moves if it is not half full, so that a node that crashes often does not gather files.
+        let mut end = End { first: s.last + 1, chain: s.chain, frames: Vec::new() };
+        if s.end <= newest.head.len / 2 && s.end <= options.journal_file / 2 {
+            end = End { first: newest.head.first, chain: newest.head.chain, frames: Vec::new() };
+            scan::scan(newest, None, &mut |_, body| {
+                end.frames.push(body.to_vec());
+                Ok(true)
+            })?;
+        } else if let Some(body) = s.tail {
+            if padded(body.len()) + 2 * PAGE > options.journal_file {
+                let why = "journal_file is smaller than the journal's last frame";
+                return Err(OpenError::Io(io::Error::new(io::ErrorKind::InvalidInput, why)));
+            }
+            let chain = scan::chain_before(newest, s.last)?;
+            end = End { first: s.last, chain, frames: vec![body] };
+        }
         let sequence = newest.head.sequence;
-        let journal = Journal::start(
-            vfs,
-            dir,
-            options,
-            spares,
-            live,
-            sequence,
-            s.last,
-            Some((s.chain, s.tail.map(|body| (body, newest)))),
-        )?;
+        let journal = Journal::start(vfs, dir, options, spares, live, sequence, end)?;
         if let Some(d) = &s.dropped {
             tracing::warn!(lsn = d.lsn, bytes = d.bytes, file = %d.file.display(), from = d.from,
                 "dropped a frame that was being written when the machine stopped; it was never acknowledged");
@@ -345,9 +369,7 @@ impl Journal {
         Ok(Found { journal, clean, dropped: s.dropped })
     }
 
-    /// Makes a fresh file after `sequence` and goes on there: with the unproven last frame, if there is one,
-    /// and a seal.
-    #[allow(clippy::too_many_arguments)]
+    /// Makes a fresh file after `sequence` and goes on there.
     fn start(
         vfs: Arc<dyn Vfs>,
         dir: &Path,
@@ -355,18 +377,12 @@ impl Journal {
         spares: Spares,
         files: VecDeque<Live>,
         sequence: u64,
-        last: Lsn,
-        state: Option<(u128, Option<(Vec<u8>, &Opened)>)>,
+        end: End,
     ) -> Result<Journal, OpenError> {
-        let (chain, tail) = state.unwrap_or((0, None));
-        if spares.ready() == 0 {
-            spares.fill()?;
-        }
+        // Also beyond `journal_max`: without it nothing could be read.
+        spares.add(|pool| pool.ready.is_empty())?;
         let Some((path, file)) = spares.take(0) else {
-            return Err(OpenError::Io(io::Error::new(
-                io::ErrorKind::StorageFull,
-                "the journal has reached journal_max and its end needs a fresh file; raise journal_max",
-            )));
+            return Err(OpenError::Io(io::ErrorKind::StorageFull.into()));
         };
         let mut journal = Journal {
             vfs,
@@ -377,41 +393,28 @@ impl Journal {
             file,
             key: Key::new(&[0; 16]),
             len: options.journal_file,
-            last,
-            durable: last,
-            chain,
+            last: end.first - 1,
+            durable: end.first - 1,
+            chain: end.chain,
             sealed: true,
             failed: None,
             buffer: Vec::new(),
             written: 0,
             checkpointed: 0,
             marks: VecDeque::new(),
+            retry: 0,
+            lock: None,
         };
-        let mut first = last + 1;
-        if let Some((_, before)) = &tail {
-            first = last;
-            // The chain value before the last frame: the file before is read once more, up to it.
-            let mut at = before.head.chain;
-            scan::chain_before(before, last, &mut at)?;
-            journal.chain = at;
-            journal.last = last - 1;
-            journal.durable = last - 1;
-        }
-        journal.activate(path, sequence + 1, first, tail.map(|(body, _)| body), true)?;
+        journal.activate(path, sequence + 1, &end.frames, true)?;
+        journal.retire_superseded();
         journal.mark_all();
         Ok(journal)
     }
 
-    /// Turns a spare into the file with this sequence number: header, perhaps a frame and a seal; synced;
+    /// Turns a spare into the file with this sequence number: header, perhaps frames and a seal; synced;
     /// named; directory synced. Only then does it exist.
-    fn activate(
-        &mut self,
-        spare: PathBuf,
-        sequence: u64,
-        first: Lsn,
-        frame: Option<Vec<u8>>,
-        seal: bool,
-    ) -> io::Result<()> {
+    fn activate(&mut self, spare: PathBuf, sequence: u64, frames: &[Vec<u8>], seal: bool) -> io::Result<()> {
+        let first = self.last + 1;
         let head = FileHead {
             salt: self.vfs.random()?,
             sequence,
@@ -425,12 +428,15 @@ impl Journal {
         self.files.push_back(Live { sequence, first, path: path.clone(), used: PAGE });
         write_full(&*self.file, 0, &head.encode())?;
         let mut at = PAGE;
-        if let Some(body) = frame {
-            let bytes = self.record(Kind::Frame, first, &body, at);
+        for body in frames {
+            // That the one before is durable is true once this file has its name.
+            self.durable = self.last;
+            self.last += 1;
+            let bytes = self.record(Kind::Frame, self.last, body, at);
             write_full(&*self.file, at, &bytes)?;
             at += bytes.len() as u64;
             self.chain = chain_of(&bytes);
-            self.last = first;
+            self.buffer = bytes;
         }
         if seal {
             // Says that the frame before it is durable, so the frame must be that first.
@@ -448,6 +454,11 @@ impl Journal {
             live.used = at;
         }
         Ok(())
+    }
+
+    /// Keeps the directory locked as long as this lives.
+    pub(crate) fn hold(&mut self, lock: super::Lock) {
+        self.lock = Some(lock);
     }
 
     /// The bytes of a record, in the reused buffer.
@@ -510,7 +521,7 @@ impl Journal {
         }
         let sequence = self.files.back().map_or(0, |f| f.sequence) + 1;
         self.file = file;
-        self.activate(path, sequence, self.last + 1, None, false).map_err(|e| self.fail(e))
+        self.activate(path, sequence, &[], false).map_err(|e| self.fail(e))
     }
 
     /// Appends a frame and returns when it is durable.
@@ -531,6 +542,11 @@ impl Journal {
         let need = padded(frame.len());
         if frame.len() > self.options.frame_max || need > self.len.saturating_sub(PAGE) {
             return Err(AppendError::TooLarge);
+        }
+        if self.written >= self.retry && self.room() != Room::Plenty {
+            // Not at every frame: on a full disk it is in vain.
+            self.retry = self.written + (1 << 20);
+            self.prepare();
         }
         if self.used() + need > self.len {
             self.rotate()?;
@@ -604,20 +620,12 @@ impl Journal {
     }
 
     /// Hands every frame from `from` on to `f`, verified again; returns the last LSN.
-    pub fn replay(
-        &self,
-        from: Lsn,
-        f: &mut dyn FnMut(Lsn, &[u8]) -> Result<(), String>,
-    ) -> Result<Lsn, OpenError> {
+    pub fn replay(&self, from: Lsn, f: &mut Visit<'_, ()>) -> Result<Lsn, OpenError> {
         self.visit(from, &mut |lsn, frame| f(lsn, frame).map(|()| true))
     }
 
     /// Like [`Journal::replay`], until `f` returns `false`.
-    pub fn visit(
-        &self,
-        from: Lsn,
-        f: &mut dyn FnMut(Lsn, &[u8]) -> Result<bool, String>,
-    ) -> Result<Lsn, OpenError> {
+    pub fn visit(&self, from: Lsn, f: &mut Visit<'_, bool>) -> Result<Lsn, OpenError> {
         let oldest = self.files.front().map_or(1, |l| l.first);
         if from < oldest {
             return Err(OpenError::Corrupt {
@@ -639,7 +647,7 @@ impl Journal {
                 None => scan::open(&*self.vfs, &live.path, live.sequence)?,
             };
             next = after.map(|a| scan::open(&*self.vfs, &a.path, a.sequence)).transpose()?;
-            let s = scan::scan(&o, next.as_ref().map(|n| &n.head), &mut |lsn, body, _| {
+            let s = scan::scan(&o, next.as_ref().map(|n| &n.head), &mut |lsn, body| {
                 if lsn < from || lsn > self.durable {
                     return Ok(true);
                 }
@@ -690,6 +698,22 @@ impl Journal {
         }
     }
 
+    /// Tries to allocate space ahead if there is not plenty. Slow: call it before refusing anything because
+    /// of [`Journal::room`], unless another thread calls [`Spares::fill`].
+    pub fn prepare(&mut self) -> Room {
+        while self.room() != Room::Plenty {
+            match self.spares.fill() {
+                Ok(true) => {}
+                Ok(false) => break,
+                Err(e) => {
+                    tracing::warn!(error = %e, "could not allocate journal space ahead");
+                    break;
+                }
+            }
+        }
+        self.room()
+    }
+
     /// The pool that spares come from; keep it filled from another thread.
     pub fn spares(&self) -> Spares {
         self.spares.clone()
@@ -708,9 +732,34 @@ impl Journal {
             self.checkpointed = self.written;
             self.marks.clear();
         }
+        let mut old = Vec::new();
+        while self.files.get(1).is_some_and(|next| next.first <= applied + 1) {
+            old.extend(self.files.pop_front());
+        }
+        self.retire(old);
+    }
+
+    /// Files whose frames are all in the file after them too.
+    fn retire_superseded(&mut self) {
+        let mut old = Vec::new();
+        let mut i = 0;
+        while let (Some(this), Some(next)) = (self.files.get(i), self.files.get(i + 1)) {
+            if this.first == next.first {
+                old.extend(self.files.remove(i));
+            } else {
+                i += 1;
+            }
+        }
+        self.retire(old);
+    }
+
+    /// Files that are no longer needed become spares, or are removed.
+    fn retire(&mut self, old: Vec<Live>) {
+        if old.is_empty() {
+            return;
+        }
         let mut fresh = Vec::new();
-        while self.files.len() > 1 && self.files.get(1).is_some_and(|next| next.first <= applied + 1) {
-            let Some(old) = self.files.pop_front() else { break };
+        for old in old {
             let path = self.dir.join(format!("{:08}r.spare", old.sequence));
             let keep = self.spares.ready() + fresh.len() < SPARES;
             let done = if keep {

@@ -22,7 +22,7 @@ pub(crate) mod state;
 pub(crate) mod store;
 
 pub use checkpoint::Checkpoints;
-pub use journal::{AppendError, Journal, Room, Spares};
+pub use journal::{AppendError, Journal, Room, Spares, Visit};
 pub use scan::Dropped;
 pub use store::{Damage, Scrubbed, Store};
 
@@ -94,7 +94,7 @@ impl Default for Options {
 impl Options {
     fn check(&self) -> io::Result<()> {
         let page = frame::PAGE;
-        let good = self.journal_file % page == 0
+        let good = self.journal_file.is_multiple_of(page)
             && self.journal_file >= frame::padded(self.frame_max) + 2 * page
             && self.heap_file <= u64::from(u32::MAX / 2)
             && self.segment_bytes <= u64::from(u32::MAX / 2)
@@ -113,7 +113,7 @@ impl Options {
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum OpenError {
-    /// Data that was acknowledged is damaged or missing. Nothing was changed.
+    /// Data that was acknowledged is damaged or missing. None of it was changed or removed.
     Corrupt {
         /// Where.
         file: PathBuf,
@@ -225,6 +225,9 @@ pub struct Recovered {
     pub clean: bool,
 }
 
+/// The lock on a data directory; whoever writes there holds it.
+pub(crate) type Lock = Arc<Box<dyn Send + Sync>>;
+
 /// An open data directory.
 pub struct Local {
     /// Frames; owned by the thread that commits.
@@ -238,18 +241,21 @@ pub struct Local {
 }
 
 impl Local {
-    /// Opens `dir`, or makes a new log there if it is empty. Takes a lock that is held until the
-    /// checkpoints object is dropped.
+    /// Opens `dir`, or makes a new log there if it is empty. Takes a lock that is held until both the journal
+    /// and the checkpoints are dropped.
+    ///
+    /// Journal space is allocated ahead by whoever calls [`Spares::fill`], best on a thread of its own and
+    /// soon after this; if nobody does, the journal does it itself when it runs low ([`Journal::prepare`]).
     pub fn open(vfs: Arc<dyn Vfs>, dir: &Path, options: Options) -> Result<Local, OpenError> {
         options.check()?;
         let journal_dir = dir.join("journal");
         let segments = dir.join("segments");
         vfs.create_dir(&journal_dir)?;
         vfs.create_dir(&segments)?;
-        let lock = vfs.lock(&dir.join("LOCK")).map_err(|e| match e.kind() {
+        let lock: Lock = Arc::new(vfs.lock(&dir.join("LOCK")).map_err(|e| match e.kind() {
             io::ErrorKind::WouldBlock => OpenError::Locked,
             _ => OpenError::Io(e),
-        })?;
+        })?);
         vfs.sync_dir(dir)?;
         for above in dir.ancestors().skip(1) {
             match vfs.sync_dir(above) {
@@ -281,10 +287,8 @@ impl Local {
         }
         let state = state::State::open(&vfs, &path, &options)?;
         let loaded = state.load()?;
-        let found = Journal::open(vfs.clone(), &journal_dir, &options, Some(loaded.applied))?;
-        if let Err(e) = found.journal.spares().fill() {
-            tracing::warn!(error = %e, "could not allocate journal space ahead");
-        }
+        let mut found = Journal::open(vfs.clone(), &journal_dir, &options, Some(loaded.applied))?;
+        found.journal.hold(lock.clone());
         let store = Arc::new(Store::open(vfs.clone(), &segments, &options, loaded.parts, loaded.heaps)?);
         let recovered = Recovered {
             applied: loaded.applied,

@@ -2,6 +2,7 @@
 //! promised to anyone.
 
 use super::frame::{BadHead, FileHead, HEAD, Head, Key, Kind, PAGE, padded};
+use super::journal::Visit;
 use super::{Lsn, OpenError};
 use crate::vfs::{File, Vfs, read_some};
 use std::io;
@@ -97,7 +98,7 @@ fn record(o: &Opened, at: u64, end: u64) -> io::Result<Record> {
 pub(crate) fn scan(
     o: &Opened,
     next: Option<&FileHead>,
-    visit: &mut dyn FnMut(Lsn, &[u8], u64) -> Result<bool, String>,
+    visit: &mut Visit<'_, bool>,
 ) -> Result<Scanned, OpenError> {
     let corrupt = |from: u64, to: u64, why: String| OpenError::Corrupt {
         file: o.path.clone(),
@@ -142,7 +143,7 @@ pub(crate) fn scan(
                     s.last = head.lsn;
                     s.chain = hash;
                     s.frames += 1;
-                    let go_on = visit(head.lsn, &body, at)
+                    let go_on = visit(head.lsn, &body)
                         .map_err(|why| corrupt(at, s.end, format!("LSN {}: {why}", head.lsn)))?;
                     s.tail = Some(body);
                     if !go_on {
@@ -222,17 +223,17 @@ fn promised(o: &Opened, bad: u64, lsn: Lsn) -> io::Result<Option<(u64, String)>>
 }
 
 /// The chain value that frame `lsn` of this file was built on.
-pub(crate) fn chain_before(o: &Opened, lsn: Lsn, chain: &mut u128) -> Result<(), OpenError> {
-    let mut at = PAGE;
+pub(crate) fn chain_before(o: &Opened, lsn: Lsn) -> io::Result<u128> {
+    let (mut at, mut chain) = (PAGE, o.head.chain);
     while at + PAGE <= o.head.len {
         let Ok((head, hash, body)) = record(o, at, o.head.len)? else { break };
         if head.kind == Kind::Frame {
             if head.lsn == lsn {
                 break;
             }
-            *chain = hash;
+            chain = hash;
         }
         at += padded(body.len());
     }
-    Ok(())
+    Ok(chain)
 }

@@ -70,7 +70,7 @@ impl File for Overlay {
         if len < state.len {
             state.shows = state.shows.min(len);
             state.pages.retain(|index, _| index * PAGE < len);
-            if len % PAGE != 0
+            if !len.is_multiple_of(PAGE)
                 && let Some(page) = state.pages.get_mut(&(len / PAGE))
             {
                 page[(len % PAGE) as usize..].fill(0);

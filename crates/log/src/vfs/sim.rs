@@ -480,7 +480,7 @@ impl File for SimFile {
             }
             inode.disk.resize(inode.data.len(), 0);
             for sector in std::mem::take(&mut inode.dirty).into_keys() {
-                if fails && next(&mut rng) % 2 == 0 {
+                if fails && next(&mut rng).is_multiple_of(2) {
                     continue;
                 }
                 let end = ((sector + 1) * SECTOR).min(inode.data.len());

@@ -12,7 +12,7 @@ fn young(sealed: bool) -> (Sim, Oracle, PathBuf, Vec<u64>) {
     let mut oracle = Oracle::default();
     let mut node = Node::recover(&sim, &small(), &mut oracle).unwrap();
     for i in 0..6u64 {
-        let b = batch(i, 1, 0, &vec![i as u8; 200]);
+        let b = batch(i, 1, 0, &[i as u8; 200]);
         node.commit(&[Op::Put(part(1, 0), b), Op::Set(vec![1], vec![i as u8])], &mut oracle).unwrap();
         if i == 2 {
             node.checkpoint().unwrap();
@@ -89,6 +89,7 @@ fn every_bit_of_the_last_frames() {
 
 #[test]
 fn random_flips_everywhere() {
+    let flips = std::env::var("SB_LOG_FLIPS").ok().and_then(|n| n.parse().ok()).unwrap_or(400);
     let mut counts = [0; 3];
     for seed in 0..8 {
         let (sim, mut node, oracle) = lived(100 + seed, 60);
@@ -99,14 +100,20 @@ fn random_flips_everywhere() {
         let files: Vec<PathBuf> = sim.files();
         assert_eq!(judge(&sim.fork(0), &oracle, 0), Outcome::Fine);
         assert!(check(&sim.fork(0)).damage.is_empty(), "{}", check(&sim.fork(0)));
-        for _ in 0..400 {
+        for _ in 0..flips {
             let file = &files[rng.below(files.len() as u64) as usize];
             let size = sim.content(file).unwrap().len() as u64;
             if size == 0 {
                 continue;
             }
-            // The first pages hold what matters most; the rest is often free space.
-            let byte = if rng.below(2) == 0 { rng.below(size) } else { rng.below(size.min(16 << 10)) };
+            // Mostly where something is: much of the checkpoint is free space.
+            let content = sim.content(file).unwrap();
+            let mut byte = rng.below(size);
+            for _ in 0..rng.below(40) {
+                if content[byte as usize] == 0 {
+                    byte = rng.below(size);
+                }
+            }
             let copy = sim.fork(rng.next());
             copy.flip(file, byte, rng.next() as u8);
             let report = check(&copy);

@@ -41,7 +41,7 @@ fn listeners(walk: &mut Walk<'_>, config: &Config, places: &Places, insecure: bo
     let public_tls = config.public_url.as_deref().is_some_and(|url| url.starts_with("https://"));
     for (listener, span) in config.listen.iter().zip(&places.listen) {
         let outside = !listener.addr.ip().is_loopback();
-        if outside && !config.auth.configured() && !insecure && walk.faults.iter().all(|f| f.code != "SB0105")
+        if outside && !config.auth.configured() && !insecure && walk.faults.iter().all(|f| f.code != "SB0103")
         {
             let port = listener.addr.port();
             let scheme = if listener.tls { "https" } else { "http" };

@@ -62,7 +62,7 @@ pub fn config(walk: &mut Walk<'_>, root: &Node, data_default: Option<Engine>) ->
 }
 
 fn fault_at(walk: &mut Walk<'_>, node: &Node, title: impl Into<String>) {
-    walk.fault(Fault::new("SB0103", title).at(node.span.clone()));
+    walk.fault(Fault::new("SB0102", title).at(node.span.clone()));
 }
 
 fn listeners(walk: &mut Walk<'_>, node: Option<&Node>, places: &mut Places) -> Vec<Listener> {
@@ -94,7 +94,7 @@ fn listeners(walk: &mut Walk<'_>, node: Option<&Node>, places: &mut Places) -> V
                 list.push(listener);
             }
             Err(why) => walk.fault(
-                Fault::new("SB0103", format!("`{text}` is not an address to listen on"))
+                Fault::new("SB0102", format!("`{text}` is not an address to listen on"))
                     .at(item.span.clone())
                     .label(why)
                     .help("for example: http://127.0.0.1:7070, https://0.0.0.0:7443, http://[::1]:7070"),
@@ -141,7 +141,7 @@ fn engine(walk: &mut Walk<'_>, node: Option<&Node>) -> Option<Engine> {
         Some(dir) if !dir.is_empty() => Some(Engine::Disk(walk.around.base.join(dir))),
         _ => {
             walk.fault(
-                Fault::new("SB0103", format!("`{text}` is not an engine"))
+                Fault::new("SB0102", format!("`{text}` is not an engine"))
                     .at(node?.span.clone())
                     .help("allowed: \"disk:DIR\" (kept in that folder) or \"memory\" (lost at the end)"),
             );
@@ -161,7 +161,7 @@ fn public_url(walk: &mut Walk<'_>, node: Option<&Node>) -> Option<String> {
         return Some(text.trim_end_matches('/').to_owned());
     }
     walk.fault(
-        Fault::new("SB0103", format!("`{text}` is not a URL that callers can reach this server by"))
+        Fault::new("SB0102", format!("`{text}` is not a URL that callers can reach this server by"))
             .at(node?.span.clone())
             .help("for example: public_url = \"https://sb.example.com\""),
     );
@@ -209,7 +209,7 @@ fn http(walk: &mut Walk<'_>, top: &mut Table<'_>) -> Http {
             origins.push(text.to_owned());
         } else {
             walk.fault(
-                Fault::new("SB0103", format!("`{text}` is not an origin")).at(item.span.clone()).help(
+                Fault::new("SB0102", format!("`{text}` is not an origin")).at(item.span.clone()).help(
                     "an origin is scheme, host and port, without a path or wildcard: https://app.example.com",
                 ),
             );
@@ -234,7 +234,7 @@ fn limits(walk: &mut Walk<'_>, top: &mut Table<'_>) -> Limits {
     if let (Some(node), true) = (request_node, request < message) {
         walk.fault(
             Fault::new(
-                "SB0103",
+                "SB0102",
                 "`request` is smaller than `message`: the largest message could not be published",
             )
             .at(node.span.clone())
@@ -256,7 +256,7 @@ fn limits(walk: &mut Walk<'_>, top: &mut Table<'_>) -> Limits {
 fn legal_name(walk: &mut Walk<'_>, entry: &Entry, what: &str) {
     if let Err(why) = units::name(&entry.key) {
         walk.fault(
-            Fault::new("SB0103", format!("`{}` is not a legal name of a {what}", entry.key))
+            Fault::new("SB0102", format!("`{}` is not a legal name of a {what}", entry.key))
                 .at(entry.key_span.clone())
                 .help(why),
         );
@@ -311,7 +311,7 @@ fn group(walk: &mut Walk<'_>, entry: &Entry, places: &mut Places) -> Group {
         Err(why) => {
             if let Some(node) = start_node {
                 walk.fault(
-                    Fault::new("SB0103", format!("`{text}` is not a start: {why}"))
+                    Fault::new("SB0102", format!("`{text}` is not a start: {why}"))
                         .at(node.span.clone())
                         .help("allowed: start, end, offset:N, time:2026-11-20T10:00:00Z, -1h"),
                 );
@@ -390,7 +390,7 @@ fn services(walk: &mut Walk<'_>, top: &mut Table<'_>, places: &mut Places) -> Ve
     for entry in walk.section(top, "services").named() {
         if !is_service(&entry.key) {
             walk.fault(
-                Fault::new("SB0103", format!("`{}` is not the name of a service", entry.key))
+                Fault::new("SB0102", format!("`{}` is not the name of a service", entry.key))
                     .at(entry.key_span.clone())
                     .help("a service has a package and a name, in quotes: [services.\"code.v1.Runner\"]"),
             );
@@ -462,7 +462,7 @@ fn method(
     let name = walk.text(name_node, "\"Run\"")?;
     if !is_word(name) {
         walk.fault(
-            Fault::new("SB0103", format!("`{name}` is not the name of a method"))
+            Fault::new("SB0102", format!("`{name}` is not the name of a method"))
                 .at(name_node?.span.clone())
                 .help("letters, digits and `_`, beginning with a letter, without the service: \"Run\""),
         );
@@ -488,7 +488,7 @@ fn routes(walk: &mut Walk<'_>, top: &mut Table<'_>, places: &mut Places) -> Vec<
         let head = route_head(&entry.key);
         if let Err(why) = &head {
             walk.fault(
-                Fault::new("SB0103", format!("`{}` is not a route: {why}", entry.key))
+                Fault::new("SB0102", format!("`{}` is not a route: {why}", entry.key))
                     .at(entry.key_span.clone())
                     .help("for example: \"POST /api/execute\" = \"code.v1.Runner/Run\""),
             );
@@ -498,7 +498,7 @@ fn routes(walk: &mut Walk<'_>, top: &mut Table<'_>, places: &mut Places) -> Vec<
         if matches!(target, Target::Read(_)) && method != "GET" {
             walk.fault(
                 Fault::new(
-                    "SB0103",
+                    "SB0102",
                     format!("a route to a topic reads it, so its method is GET, not {method}"),
                 )
                 .at(entry.key_span.clone())
@@ -537,7 +537,7 @@ fn target(walk: &mut Walk<'_>, entry: &Entry) -> Option<Target> {
                 }
                 None => {
                     walk.fault(
-                    Fault::new("SB0103", format!("`{text}` is not a method"))
+                    Fault::new("SB0102", format!("`{text}` is not a method"))
                         .at(entry.node.span.clone())
                         .help("a method is package.Service/Method; a topic is written { topic = \"orders.>\" }"),
                 );
@@ -580,7 +580,7 @@ fn statics(walk: &mut Walk<'_>, top: &mut Table<'_>) -> Vec<Static> {
     for entry in walk.section(top, "static").named() {
         if !entry.key.starts_with('/') || entry.key.contains(['*', '?', '#', ' ']) {
             walk.fault(
-                Fault::new("SB0103", format!("`{}` is not a path", entry.key))
+                Fault::new("SB0102", format!("`{}` is not a path", entry.key))
                     .at(entry.key_span.clone())
                     .help("a path begins with `/`: \"/\" = \"public\""),
             );

@@ -61,12 +61,12 @@ impl<'a> Walk<'a> {
 
     /// A value of the wrong kind or out of range.
     fn wrong(&mut self, node: &Node, title: impl Into<String>, label: impl Into<String>) {
-        self.faults.push(Fault::new("SB0103", title).at(node.span.clone()).label(label));
+        self.faults.push(Fault::new("SB0102", title).at(node.span.clone()).label(label));
     }
 
     fn expected(&mut self, node: &Node, what: &str, example: &str) {
         self.faults.push(
-            Fault::new("SB0103", format!("expected {what}, found {}", node.value.kind()))
+            Fault::new("SB0102", format!("expected {what}, found {}", node.value.kind()))
                 .at(node.span.clone())
                 .label(format!("{} here", node.value.kind()))
                 .help(format!("for example: {example}")),
@@ -116,7 +116,7 @@ impl<'a> Walk<'a> {
             } else {
                 format!("[{}]", table.path.replace('*', "NAME"))
             };
-            let mut fault = Fault::new("SB0102", format!("unknown key `{}` in {place}", entry.key))
+            let mut fault = Fault::new("SB0101", format!("unknown key `{}` in {place}", entry.key))
                 .at(entry.key_span.clone())
                 .label("not known here");
             let near = units::nearest(&entry.key, table.asked.iter().copied());
@@ -264,7 +264,7 @@ impl<'a> Walk<'a> {
             return Some(*value);
         }
         let allowed: Vec<&str> = words.iter().map(|w| w.0).collect();
-        let mut fault = Fault::new("SB0103", format!("`{text}` is not allowed here")).at(node.span.clone());
+        let mut fault = Fault::new("SB0102", format!("`{text}` is not allowed here")).at(node.span.clone());
         if let Some(near) = units::nearest(text, allowed.iter().copied()).first() {
             fault = fault.help(format!("did you mean `{near}`?"));
         }
@@ -300,7 +300,7 @@ impl<'a> Walk<'a> {
         let text = self.text(Some(node), example)?;
         let Some(reference) = text.strip_prefix('$') else {
             if text.is_empty() {
-                self.fault(Fault::new("SB0105", "a secret is not empty").at(node.span.clone()));
+                self.fault(Fault::new("SB0103", "a secret is not empty").at(node.span.clone()));
                 return None;
             }
             if !text.starts_with("-----BEGIN PUBLIC KEY") {
@@ -321,14 +321,14 @@ impl<'a> Walk<'a> {
                 Ok(text) if !text.trim().is_empty() => Some(text.trim().to_owned()),
                 Ok(_) => {
                     self.fault(
-                        Fault::new("SB0105", format!("the secret file {path} is empty"))
+                        Fault::new("SB0103", format!("the secret file {path} is empty"))
                             .at(node.span.clone()),
                     );
                     None
                 }
                 Err(why) => {
                     self.fault(
-                        Fault::new("SB0105", format!("the secret file {path} cannot be read"))
+                        Fault::new("SB0103", format!("the secret file {path} cannot be read"))
                             .at(node.span.clone())
                             .label(why.to_string()),
                     );
@@ -341,7 +341,7 @@ impl<'a> Walk<'a> {
             found => {
                 let state = if found.is_some() { "empty" } else { "not set" };
                 self.fault(
-                    Fault::new("SB0105", format!("the environment variable {reference} is {state}"))
+                    Fault::new("SB0103", format!("the environment variable {reference} is {state}"))
                         .at(node.span.clone())
                         .label("needed here")
                         .help(format!(

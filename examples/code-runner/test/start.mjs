@@ -1,0 +1,71 @@
+// Starts the stand-in server and workers for the tests and ends them again, each by its own process id.
+
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+
+const here = dirname(fileURLToPath(import.meta.url));
+
+export const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+
+export const until = async (what, check, ms = 15_000) => {
+  const end = Date.now() + ms;
+  for (;;) {
+    const value = await check();
+    if (value) return value;
+    if (Date.now() > end) throw new Error(`not within ${ms} ms: ${what}`);
+    await sleep(50);
+  }
+};
+
+const start = async (command, args, ready) => {
+  const child = spawn(command, args, { stdio: ["ignore", "pipe", "pipe"] });
+  const process = { child, log: "", exit: once(child, "exit") };
+  for (const pipe of [child.stdout, child.stderr]) pipe.on("data", (data) => (process.log += data));
+  process.end = async (name = "SIGKILL") => {
+    if (child.exitCode === null && child.signalCode === null) child.kill(name);
+    return (await process.exit)[0];
+  };
+  await until(`${command} ${args[0]} to start; it said: ${process.log}`, () => process.log.includes(ready));
+  return process;
+};
+
+export const startMock = async () => {
+  const folder = mkdtempSync(join(tmpdir(), "code-runner-test-"));
+  const run = (port) => start(process.execPath, [join(here, "mock.mjs"), "--port", String(port), "--state", join(folder, "state.json")], "mock on");
+  let server = await run(0);
+  const url = /http:\S+/.exec(server.log)[0];
+  return {
+    url,
+    kill: () => server.end("SIGKILL"),
+    again: async () => (server = await run(new URL(url).port)),
+    end: async () => {
+      await server.end();
+      rmSync(folder, { recursive: true });
+    },
+  };
+};
+
+export const startWorker = (url, name, ...more) =>
+  start("python3", [join(here, "..", "worker.py"), "--url", url, "--name", name, ...more], "taking jobs");
+
+export const submit = async (url, code, headers = {}) => {
+  const answer = await fetch(`${url}/api/execute`, { method: "POST", body: code, headers: { "Content-Type": "text/x-python", Prefer: "respond-async", ...headers } });
+  if (answer.status !== 202) throw new Error(`${answer.status} ${await answer.text()}`);
+  return (await answer.json()).id;
+};
+
+export const getJob = async (url, id) => (await fetch(`${url}/jobs/${id}`)).json();
+export const getEvents = async (url, id) => (await (await fetch(`${url}/jobs/${id}/events?limit=1000`)).json()).events;
+export const isDone = (job) => ["succeeded", "failed", "cancelled", "expired"].includes(job.state);
+
+/** Waits for the job's end and gives what it printed beside it. */
+export const finish = async (url, id, ms = 30_000) => {
+  const job = await until(`the end of job ${id}`, async () => (await getJob(url, id)).finished && getJob(url, id), ms);
+  const logs = (await getEvents(url, id)).filter((event) => event.type === "log");
+  const text = (stream) => logs.filter((event) => event.stream === stream).map((event) => event.text).join("");
+  return { job, logs, stdout: text("stdout"), stderr: text("stderr"), result: job.result ? JSON.parse(job.result.body) : null };
+};
