@@ -20,7 +20,7 @@ pub fn create(root: &Path, name: &str) -> Result<String, String> {
     for (file, marker) in [
         ("Cargo.toml", "sb-echo = "),
         ("crates/switchboard/Cargo.toml", "sb-echo.workspace"),
-        ("crates/switchboard/src/speaks.rs", "sb_echo::DESCRIPTOR"),
+        ("crates/switchboard/src/speaks.rs", "sb_echo::LINES"),
     ] {
         let path = root.join(file);
         let text = fs::read_to_string(&path).map_err(|error| format!("{file}: {error}"))?;
@@ -91,7 +91,7 @@ mod tests {
             ),
             (
                 "crates/switchboard/src/speaks.rs",
-                "//! T.\npub static ALL: &[&D] = &[\n    &sb_echo::DESCRIPTOR,\n];\n",
+                "//! T.\npub static ALL: &[&D] = &[\n    &sb_echo::LINES,\n];\n",
             ),
             ("protocols/echo/Cargo.toml", "[package]\nname = \"sb-echo\"\n"),
             (
@@ -122,7 +122,7 @@ mod tests {
         );
         assert!(
             read("crates/switchboard/src/speaks.rs")
-                .contains("    &sb_echo::DESCRIPTOR,\n    &sb_stomp::DESCRIPTOR,\n];")
+                .contains("    &sb_echo::LINES,\n    &sb_stomp::LINES,\n];")
         );
         assert_eq!(read("protocols/stomp/Cargo.toml"), "[package]\nname = \"sb-stomp\"\n");
         assert!(

@@ -299,6 +299,7 @@ impl Access {
 
     /// Whether the caller may see figures of the whole server (status, metrics).
     pub fn inspect(&self) -> Result<()> {
+        self.principal.known()?;
         if self.principal.grants.admin {
             return Ok(());
         }
@@ -313,6 +314,7 @@ impl Access {
 
     /// A token with part of the caller's rights, and when it ends (milliseconds since 1970).
     pub fn token(&self, grants: &TokenGrants, ttl_ms: u64) -> Result<(String, i64)> {
+        self.principal.known()?;
         if ttl_ms == 0 || ttl_ms > 3_600_000 {
             return Err(Error::invalid("a token lives between a moment and one hour").fix("Give ttl as 10m or less than 1h"));
         }

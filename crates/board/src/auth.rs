@@ -93,6 +93,8 @@ pub struct Principal {
     pub expires_ms: Option<i64>,
     /// Jobs it may watch besides those of methods it may call.
     pub jobs: Vec<JobId>,
+    /// Has given no credentials though some are needed: may do nothing, and is told to log in.
+    pub anonymous: bool,
 }
 
 impl Principal {
@@ -103,7 +105,18 @@ impl Principal {
             grants: Grants { admin: true, ..Grants::default() },
             expires_ms: None,
             jobs: Vec::new(),
+            anonymous: false,
         }
+    }
+
+    /// Someone who has given no credentials.
+    fn anonymous() -> Self {
+        Principal { grants: Grants::default(), anonymous: true, ..Principal::admin("anonymous") }
+    }
+
+    /// Refuses those who have given no credentials.
+    pub fn known(&self) -> Result<()> {
+        if self.anonymous { Err(unauthenticated("no credentials were given")) } else { Ok(()) }
     }
 
     /// Whether it may do this to this address.
@@ -130,6 +143,9 @@ impl Principal {
 
     /// The refusal.
     pub fn denied(&self, verb: Verb, what: &str) -> Error {
+        if let Err(error) = self.known() {
+            return error;
+        }
         Error::new(
             Kind::Denied,
             "SB0502",
@@ -219,7 +235,8 @@ impl Authority {
     ) -> Self {
         let keys: Vec<_> = keys.into_iter().map(|(secret, role)| (hash(secret.as_bytes()), role)).collect();
         let open = keys.is_empty() && issuers.is_empty();
-        Authority { keys, issuers, roles, open, anyone: Arc::new(Principal::admin("anonymous")) }
+        let anyone = if open { Principal::admin("anonymous") } else { Principal::anonymous() };
+        Authority { keys, issuers, roles, open, anyone: Arc::new(anyone) }
     }
 
     /// Whether nothing is configured.
@@ -231,7 +248,8 @@ impl Authority {
     pub fn judge(&self, signer: &Signer, credentials: Credentials<'_>, now_ms: i64) -> Result<Arc<Principal>> {
         let token = match credentials {
             Credentials::None | Credentials::Token("") => {
-                return if self.open { Ok(self.anyone.clone()) } else { Err(unauthenticated("no credentials were given")) };
+                // Without credentials one may still see what is open to all (health, the console's files): rights are checked later.
+                return Ok(self.anyone.clone());
             }
             Credentials::Token(token) => token,
             Credentials::Password(_, password) => password,
@@ -269,7 +287,7 @@ impl Authority {
                 grants.add(role);
             }
         }
-        Principal { name, grants, expires_ms, jobs: Vec::new() }
+        Principal { name, grants, expires_ms, jobs: Vec::new(), anonymous: false }
     }
 
     fn judge_jwt(&self, token: &str) -> Result<Arc<Principal>> {
@@ -340,6 +358,7 @@ impl Authority {
             },
             expires_ms: Some(claims.e),
             jobs: claims.j.iter().filter_map(|id| JobId::parse(id)).collect(),
+            anonymous: false,
         }))
     }
 
@@ -407,7 +426,8 @@ mod tests {
     #[test]
     fn everything_not_granted_is_refused() {
         let (authority, signer) = (authority(), Signer::new(&[1; 32]));
-        assert_eq!(authority.judge(&signer, Credentials::None, 0).unwrap_err().code, "SB0501");
+        let nobody = authority.judge(&signer, Credentials::None, 0).unwrap();
+        assert_eq!(nobody.check(Verb::Read, &Address::parse("x").unwrap()).unwrap_err().code, "SB0501");
         assert_eq!(authority.judge(&signer, Credentials::Token("secre"), 0).unwrap_err().code, "SB0501");
         let shop = authority.judge(&signer, Credentials::Password("any", "secret"), 0).unwrap();
         let address = |t| Address::parse(t).unwrap();

@@ -1,10 +1,10 @@
-//! Errors over HTTP: the status of each kind, and RFC 9457 problem documents.
+//! Errors as HTTP answers: problem details (RFC 9457), the one match from [`Kind`] to a status, for every protocol that runs on HTTP.
 
 use crate::mount::Body;
 use http::{HeaderValue, Response, StatusCode, header};
 use sb_core::model::{Error, Kind};
 
-/// The status of a kind.
+/// The status of each kind, as docs/http.md §1 lists them.
 pub fn status(kind: Kind) -> StatusCode {
     match kind {
         Kind::Invalid => StatusCode::BAD_REQUEST,
@@ -20,8 +20,8 @@ pub fn status(kind: Kind) -> StatusCode {
         Kind::DiskFull => StatusCode::INSUFFICIENT_STORAGE,
         Kind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
         Kind::Deadline => StatusCode::GATEWAY_TIMEOUT,
-        // What proxies write down for a request that its client gave up.
-        Kind::Cancelled => StatusCode::from_u16(499).unwrap_or(StatusCode::BAD_REQUEST),
+        // Registered by nobody and understood by everybody: the client closed the request.
+        Kind::Cancelled => StatusCode::from_u16(499).unwrap_or(StatusCode::REQUEST_TIMEOUT),
         Kind::Unsupported => StatusCode::NOT_IMPLEMENTED,
         Kind::Corrupt | Kind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
     }
@@ -51,43 +51,82 @@ pub fn title(kind: Kind) -> &'static str {
     }
 }
 
+/// A title that says more, for the codes that have one.
+fn title_of(error: &Error) -> &'static str {
+    match error.code {
+        "SB0202" => "Malformed address or name",
+        "SB0203" => "A wildcard where an address is needed",
+        "SB0204" => "Not a cursor or handle of this server",
+        "SB0206" => "No such path",
+        "SB0207" => "Method not allowed",
+        "SB0208" => "Unsupported content type",
+        "SB0301" => "No such topic",
+        "SB0303" => "No such group",
+        "SB0304" => "No such message",
+        "SB0305" => "The position is gone",
+        "SB0310" => "No such method",
+        "SB0401" => "No such job",
+        "SB0402" => "The lease is over",
+        "SB0403" => "The job has ended",
+        "SB0405" => "The job failed",
+        "SB0406" => "The job is not done",
+        "SB0407" => "The job was cancelled",
+        "SB0408" => "The job's deadline passed",
+        _ => title(error.kind),
+    }
+}
+
+fn default_fix(kind: Kind) -> &'static str {
+    match kind {
+        Kind::NotFound => "Check the name, or create it first",
+        Kind::Gone => "Begin at the first message that is kept: from=start",
+        Kind::Exists => "Use another name, or change what is there",
+        Kind::Invalid => "Compare the request with docs/http.md or /openapi.json",
+        Kind::TooLarge => "Send less at once, or raise the limit",
+        Kind::Unauthenticated => "Send a valid key or token: Authorization: Bearer TOKEN",
+        Kind::Denied => "Ask for a role that grants it",
+        Kind::Conflict => "Look at the present state and try what it allows",
+        Kind::Precondition => "Read the present version and try again with its ETag",
+        Kind::Mismatch => "Use a new Idempotency-Key for a new request",
+        Kind::Exhausted | Kind::Unavailable => "Try again after the time in Retry-After",
+        Kind::DiskFull => "Free disk space or shorten what is kept, then try again",
+        Kind::Deadline => "Allow more time, or submit it as a job: Prefer: respond-async",
+        Kind::Cancelled => "Submit it again if it is still wanted",
+        Kind::Unsupported => "Use another way; the documentation names it",
+        Kind::Corrupt => "Restore the data from a copy; the log names the file",
+        Kind::Internal => "Report it with the trace id",
+    }
+}
+
 /// The problem document as a JSON value, for bodies, events and WebSocket messages.
 pub fn value(error: &Error, trace: Option<&str>) -> serde_json::Value {
     let mut problem = serde_json::json!({
         "type": format!("/docs/errors#{}", error.code),
-        "title": title(error.kind),
+        "title": title_of(error),
         "status": status(error.kind).as_u16(),
         "detail": error.detail,
         "code": error.code,
+        "fix": if error.fix.is_empty() { default_fix(error.kind) } else { &error.fix },
     });
-    if let Some(members) = problem.as_object_mut() {
-        if !error.fix.is_empty() {
-            members.insert("fix".into(), error.fix.as_ref().into());
-        }
-        if let Some(trace) = trace {
-            members.insert("trace".into(), trace.into());
-        }
+    if let (Some(trace), Some(members)) = (trace, problem.as_object_mut()) {
+        members.insert("trace".into(), trace.into());
     }
     problem
 }
 
-/// The response: status, problem document, and `Retry-After` or `WWW-Authenticate` where they belong.
+/// The answer for an error: `application/problem+json`, never cached, with `Retry-After` and `WWW-Authenticate` where they belong.
 pub fn response(error: &Error, trace: Option<&str>) -> Response<Body> {
     let mut response = Response::new(Body::from(value(error, trace).to_string()));
     *response.status_mut() = status(error.kind);
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    if matches!(error.kind, Kind::Exhausted | Kind::Unavailable) || error.retry_after_ms.is_some() {
+        let seconds = error.retry_after_ms.unwrap_or(1_000).div_ceil(1_000).max(1);
+        headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    }
     if error.kind == Kind::Unauthenticated {
         headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"switchboard\""));
-    }
-    let wait = match (error.kind, error.retry_after_ms) {
-        (_, Some(ms)) => Some(ms.div_ceil(1000)),
-        (Kind::Exhausted | Kind::Unavailable, None) => Some(1),
-        _ => None,
-    };
-    if let Some(seconds) = wait {
-        headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
     }
     response
 }
@@ -97,23 +136,26 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_kind_has_an_error_status() {
+    fn every_kind_has_a_status_a_title_and_a_remedy() {
         for kind in Kind::ALL {
-            assert!(status(kind).as_u16() >= 400, "{kind:?}");
+            let answer = response(&Error::new(kind, "SB0999", "what happened"), Some("t"));
+            assert!(answer.status().as_u16() >= 400);
+            let Body::Full(bytes) = answer.into_body() else { panic!("a body") };
+            let json: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
+            assert_eq!(json["type"], "/docs/errors#SB0999");
+            assert_eq!(json["trace"], "t");
+            assert!(!json["title"].as_str().unwrap().is_empty() && !json["fix"].as_str().unwrap().is_empty());
         }
-        assert_eq!(status(Kind::Cancelled).as_u16(), 499);
     }
 
     #[test]
-    fn the_document_holds_what_is_known() {
-        let error = Error::new(Kind::Exhausted, "SB0601", "full").fix("wait").retry_after(1500);
-        let response = response(&error, Some("abc"));
-        assert_eq!(response.status(), 429);
-        assert_eq!(response.headers()[header::RETRY_AFTER], "2");
-        let Body::Full(body) = response.into_body() else { panic!("no body") };
-        let value: serde_json::Value = serde_json::from_slice(&body).unwrap();
-        assert_eq!(value["type"], "/docs/errors#SB0601");
-        assert_eq!(value["fix"], "wait");
-        assert_eq!(value["trace"], "abc");
+    fn limits_say_when_to_try_again() {
+        let limit = Error::new(Kind::Exhausted, "SB0601", "too many").retry_after(2_500);
+        assert_eq!(response(&limit, None).headers()["retry-after"], "3");
+        assert_eq!(
+            response(&Error::new(Kind::Unavailable, "SB0701", "x"), None).headers()["retry-after"],
+            "1"
+        );
+        assert!(!response(&Error::invalid("x"), None).headers().contains_key("retry-after"));
     }
 }

@@ -207,7 +207,7 @@ async fn groups_lease_settle_redeliver_and_bury() {
     let done = access.settle(vec![(got[0].handle.clone(), Settle::Ack)]).await.unwrap();
     assert!(done[0].is_ok(), "and so do handles");
     let moved = access.seek("work", "g", Start::Start, None, true).await.unwrap();
-    assert_eq!((moved.skipped, moved.again), (0, 4));
+    assert_eq!((moved.skipped, moved.again), (0, 3), "what was done with comes again; what is leased would come anyway");
     board.stop().await;
 }
 
@@ -286,7 +286,9 @@ async fn nothing_that_is_not_granted() {
         [("shop".to_owned(), grants), ("admin".to_owned(), admin)].into(),
     );
     let (board, _) = Board::start(with_auth).unwrap();
-    assert_eq!(login(&board, Credentials::None).err().unwrap().kind, Kind::Unauthenticated);
+    let nobody = login(&board, Credentials::None).unwrap();
+    assert_eq!(nobody.topics("", None, 10).await.unwrap_err().kind, Kind::Unauthenticated);
+    assert_eq!(nobody.read(&read("out", From::At(Start::Start))).await.unwrap_err().kind, Kind::Unauthenticated);
     let root = login(&board, Credentials::Token("root")).unwrap();
     let policy = Policy { claims: patterns(&["out.>"]), ..Policy::default() };
     root.declare_topic("out", policy, Condition::Any).await.unwrap();

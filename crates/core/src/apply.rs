@@ -4,13 +4,13 @@
 use crate::batch::{self, HEADER_LEN};
 use crate::checkpoint::{DEAD, EXTRA, KEYS, MARKS, NUMBERS};
 use crate::dedup::Entry;
-use crate::frame::{Change, MEMORY, NewJob, Places, memory_group, memory_topic};
+use crate::frame::{Change, MEMORY, Places, memory_group, memory_topic};
 use crate::groups::{MAX_IN_FLIGHT, Mode, Options, WORKERS};
-use crate::jobs::{Failure, State};
-use crate::model::{GroupId, JobId, PartId, TopicId};
+use crate::jobs::State;
+use crate::model::{GroupId, PartId, TopicId};
 use crate::ops::{Appended, Effects, Now};
 use crate::queue::{GroupPart, KEY_BLOCK, KeyLog, Lease};
-use crate::state::{Core, Group, GroupCold, Job, JobSlot, Mark, Part, PartNumbers, Topic, TopicCold, Wake};
+use crate::state::{Core, Group, GroupCold, Mark, Part, PartNumbers, Topic, TopicCold, Wake};
 use crate::tick::CONSUMED_MS;
 use crate::topics::{MAX_PARTITIONS, Policy, claim_bucket};
 use crate::wire::{Bad, Decode};
@@ -59,6 +59,22 @@ struct Place<'a> {
 impl Place<'_> {
     fn part(&mut self) -> &mut GroupPart {
         &mut self.group.parts[self.at]
+    }
+}
+
+impl Part {
+    /// Sets a mark at the end, for retention.
+    fn mark(&mut self) {
+        self.n.open = self.n.total;
+        let marks = Arc::make_mut(self.marks.get_or_insert_default());
+        marks.push_back(Mark { end: self.n.end, bytes: self.n.total, time_ms: self.n.last_ms });
+        if marks.len() >= MAX_MARKS {
+            let mut odd = false;
+            marks.retain(|_| {
+                odd = !odd;
+                !odd
+            });
+        }
     }
 }
 
@@ -116,8 +132,8 @@ impl Core {
             Change::Dying { group, partition, offset, reason } => {
                 let mut place = self.place(group, partition)?;
                 let (keys, end) = (place.keys, place.end);
-                let deadline = place.part().die(offset, reason, keys, end)?;
-                if self.lease_ended(group, partition, offset, deadline)? {
+                let ended = place.part().die(offset, reason, keys, end)?;
+                if self.lease_ended(group, partition, offset, ended.deadline)? || ended.released {
                     note(&mut effects.ready, group);
                 }
                 note(&mut effects.dying, group);
@@ -324,7 +340,7 @@ impl Core {
         self.touch_part(index, NUMBERS | KEYS);
     }
 
-    fn apply_append(
+    pub(crate) fn apply_append(
         &mut self,
         index: u32,
         batch: Bytes,
@@ -349,6 +365,13 @@ impl Core {
         }
         let size = batch.len() as u64;
         let policy = &topic.cold.policy;
+        let step = policy.keep_bytes.map_or(1 << 20, |keep| keep / 1000);
+        let span = policy.keep_age_ms.map_or(i64::MAX, |age| i64::try_from(age / 1000).unwrap_or(i64::MAX));
+        let mut touched = 0;
+        if part.n.total > part.n.open && now.wall_ms.saturating_sub(part.n.first_ms) >= span {
+            part.mark();
+            touched |= MARKS;
+        }
         if part.n.total == part.n.open {
             part.n.first_ms = now.wall_ms;
         }
@@ -356,20 +379,8 @@ impl Core {
         part.n.end += u64::from(count);
         part.n.total += size;
         part.n.last_ms = now.wall_ms;
-        let step = policy.keep_bytes.map_or(1 << 20, |keep| keep / 1000);
-        let span = policy.keep_age_ms.map_or(i64::MAX, |age| i64::try_from(age / 1000).unwrap_or(i64::MAX));
-        let mut touched = 0;
-        if part.n.total - part.n.open >= step || now.wall_ms.saturating_sub(part.n.first_ms) >= span {
-            part.n.open = part.n.total;
-            let marks = Arc::make_mut(part.marks.get_or_insert_default());
-            marks.push_back(Mark { end: part.n.end, bytes: part.n.total, time_ms: now.wall_ms });
-            if marks.len() >= MAX_MARKS {
-                let mut odd = false;
-                marks.retain(|_| {
-                    odd = !odd;
-                    !odd
-                });
-            }
+        if part.n.total - part.n.open >= step {
+            part.mark();
             touched |= MARKS;
         }
         let end = part.n.end;
@@ -864,147 +875,6 @@ impl Core {
             group.leased = group.parts.iter().map(|p| p.queue.leases.len()).sum();
         }
         self.cut_keys(index, start);
-        Ok(())
-    }
-
-    /// Finds the groups that hand out jobs.
-    pub(crate) fn find_served(&mut self) {
-        self.served.clear();
-        for policy in self.methods.values() {
-            let topic = self.names.get(policy.topic.as_str()).and_then(|id| self.topics.get(id));
-            if let Some(topic) = topic
-                && let Some(group) = topic.groups.get(WORKERS)
-            {
-                self.served.insert(topic.cold.id, *group);
-            }
-        }
-    }
-
-    pub(crate) fn index_job(&mut self, job: &Job) {
-        self.by_state[job.state as usize].insert(job.id);
-        self.first_events.extend(job.events.first());
-        if !job.state.terminal() {
-            self.job_at.insert((job.part, job.offset), job.id);
-        }
-        self.wall.insert((job.wake(), Wake::Job(job.id)));
-    }
-
-    pub(crate) fn unindex_job(&mut self, job: &Job) {
-        self.by_state[job.state as usize].remove(&job.id);
-        if let Some(first) = job.events.first() {
-            self.first_events.remove(first);
-        }
-        let place = (job.part, job.offset);
-        if self.job_at.get(&place) == Some(&job.id) {
-            self.job_at.remove(&place);
-        }
-    }
-
-    fn apply_job(&mut self, new: NewJob, now: Now) -> Decode<()> {
-        self.part_index(new.part)?;
-        let job = Job {
-            id: new.id,
-            method: new.method,
-            state: State::Queued,
-            tried: 0,
-            created_ms: now.wall_ms,
-            started_ms: None,
-            finished_ms: None,
-            deadline_ms: new.deadline_ms,
-            keep_ms: new.keep_ms,
-            attempts: new.attempts,
-            backoff_ms: new.backoff_ms,
-            progress: None,
-            worker: self.nobody.clone(),
-            cancel_requested: false,
-            rerun_of: new.rerun_of,
-            error: None,
-            events: Vec::new(),
-            outcome: None,
-            part: new.part,
-            offset: new.offset,
-            principal: new.principal,
-            callback: new.callback,
-        };
-        if self.jobs.contains_key(&job.id) {
-            return Err(Bad("two jobs of one id"));
-        }
-        self.index_job(&job);
-        self.dirty.jobs.push(job.id);
-        self.jobs.insert(job.id, JobSlot { job: Arc::new(job), dirty: true });
-        Ok(())
-    }
-
-    /// Alters a job that exists.
-    fn change_job(&mut self, id: JobId, change: impl FnOnce(&mut Job)) -> Decode<()> {
-        let slot = self.jobs.get_mut(&id).ok_or(Bad("no such job"))?;
-        if !slot.dirty {
-            slot.dirty = true;
-            self.dirty.jobs.push(id);
-        }
-        let job = Arc::make_mut(&mut slot.job);
-        let before = job.state;
-        change(job);
-        if job.state != before {
-            self.by_state[before as usize].remove(&id);
-            self.by_state[job.state as usize].insert(id);
-        }
-        Ok(())
-    }
-
-    fn apply_job_state(&mut self, id: JobId, state: State, error: Option<Failure>, now: Now) -> Decode<()> {
-        if state == State::Running {
-            return Err(Bad("a running job without worker"));
-        }
-        self.change_job(id, |job| {
-            job.state = state;
-            if error.is_some() {
-                job.error = error;
-            }
-            if state == State::Succeeded {
-                job.error = None;
-            }
-            if state.terminal() {
-                job.finished_ms = Some(now.wall_ms);
-            }
-        })?;
-        if state.terminal()
-            && let Some(slot) = self.jobs.get(&id)
-        {
-            let (place, wake) = ((slot.job.part, slot.job.offset), slot.job.wake());
-            if self.job_at.get(&place) == Some(&id) {
-                self.job_at.remove(&place);
-            }
-            self.wall.insert((wake, Wake::Job(id)));
-        }
-        Ok(())
-    }
-
-    fn apply_event(
-        &mut self,
-        id: JobId,
-        batch: Bytes,
-        outcome: bool,
-        now: Now,
-        effects: &mut Effects,
-    ) -> Decode<()> {
-        let index = self.part_index(PartId { topic: TopicId::JOBS, partition: 0 })?;
-        let offset = self.parts[index as usize].n.end;
-        if !self.jobs.contains_key(&id) {
-            return Err(Bad("no such job"));
-        }
-        self.apply_append(index, batch, &[], &[], now, effects)?;
-        let mut first = false;
-        self.change_job(id, |job| {
-            first = job.events.is_empty();
-            job.events.push(offset);
-            if outcome {
-                job.outcome = Some(offset);
-            }
-        })?;
-        if first {
-            self.first_events.insert(offset);
-        }
         Ok(())
     }
 

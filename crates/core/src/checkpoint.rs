@@ -405,7 +405,7 @@ impl Core {
                 let n = r.u64()?;
                 let hashes = value.chunks_exact(8).map(|c| c.try_into().map_or(0, u64::from_be_bytes));
                 let hashes: Vec<u64> = hashes.collect();
-                if hashes.len() as u64 > KEY_BLOCK {
+                if hashes.len() as u64 > KEY_BLOCK || n > u64::MAX / 4 / KEY_BLOCK {
                     return Err(Bad("too many keys"));
                 }
                 part.keys.as_mut().ok_or(Bad("keys that nobody needs"))?.blocks.insert(n, Arc::new(hashes));

@@ -9,6 +9,7 @@ pub mod state;
 pub mod topics;
 
 mod apply;
+mod apply_jobs;
 mod checkpoint;
 mod dedup;
 mod frame;

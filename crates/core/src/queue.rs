@@ -176,7 +176,7 @@ impl Block {
                     if w == from / 64 {
                         word &= u64::MAX << (from % 64);
                     }
-                    if w == to / 64 && to % 64 != 0 {
+                    if w == to / 64 && !to.is_multiple_of(64) {
                         word &= (1 << (to % 64)) - 1;
                     }
                     u64::from(word.count_ones())
@@ -377,6 +377,9 @@ impl Wire for Queue {
         let (acked, dead, expired) = Wire::get(r)?;
         let parked = keys.values().map(|k| k.parked.len() as u64).sum();
         let origin = Wire::get(r)?;
+        if [floor, next, ahead, acked, dead, expired].iter().any(|n| *n > u64::MAX / 64) {
+            return Err(Bad("a number that cannot be"));
+        }
         let leases = leases.into_iter().collect();
         Ok(Queue {
             floor,
@@ -649,14 +652,8 @@ impl GroupPart {
         Ok(Ended { deadline, released })
     }
 
-    /// A message becomes dying. Its key stays blocked.
-    pub fn die(
-        &mut self,
-        offset: u64,
-        reason: Reason,
-        keys: Option<&KeyLog>,
-        end: u64,
-    ) -> Decode<Option<u64>> {
+    /// A message becomes dying. When it was delivered before, its key stays blocked.
+    pub fn die(&mut self, offset: u64, reason: Reason, keys: Option<&KeyLog>, end: u64) -> Decode<Ended> {
         if self.queue.dying.contains_key(&offset) {
             return Err(Bad("dying twice"));
         }
@@ -667,11 +664,10 @@ impl GroupPart {
         if offset >= q.next && !counted {
             q.ahead += 1;
         }
-        if key != 0 {
-            q.keys.entry(key).or_default().holder.get_or_insert(offset);
-        }
+        // One that was never delivered leaves its key to the others.
+        let released = q.keys.get(&key).is_some_and(|k| k.holder.is_none()) && self.release(offset, key);
         self.normalise(end);
-        Ok(deadline)
+        Ok(Ended { deadline, released })
     }
 
     /// A lease ended without success. Gives its deadline.

@@ -26,7 +26,11 @@ impl<S> Prefixed<S> {
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Prefixed<S> {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         if !self.prefix.is_empty() {
             let n = self.prefix.len().min(buf.remaining());
             buf.put_slice(&self.prefix[..n]);
@@ -109,7 +113,11 @@ impl Conn {
 }
 
 impl AsyncRead for Conn {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         match &mut *self {
             Conn::Plain(s) => Pin::new(s).poll_read(cx, buf),
             Conn::Tls(s) => Pin::new(s).poll_read(cx, buf),
@@ -155,24 +163,42 @@ impl AsyncWrite for Conn {
     }
 }
 
-/// A connection that speaks HTTP/1: looked at by the [`Guard`], and a head that has begun must end in time.
+/// How long a client may take none of an answer.
+const STALLED: Duration = Duration::from_secs(60);
+
+/// A connection that speaks HTTP/1: looked at by the [`Guard`]; a head that has begun must end in time, and answers must be taken.
 pub struct Http1 {
     /// The connection.
     pub conn: Conn,
     guard: Guard,
     head_time: Duration,
     timer: Option<Pin<Box<Sleep>>>,
+    stalled: Option<Pin<Box<Sleep>>>,
 }
 
 impl Http1 {
     /// Heads must be complete within `head_time` of their first byte.
     pub fn new(conn: Conn, head_time: Duration) -> Self {
-        Http1 { conn, guard: Guard::default(), head_time, timer: None }
+        Http1 { conn, guard: Guard::default(), head_time, timer: None, stalled: None }
+    }
+
+    /// Watches over a write.
+    fn written(&mut self, outcome: Poll<io::Result<usize>>, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        if outcome.is_ready() {
+            self.stalled = None;
+            return outcome;
+        }
+        let timer = self.stalled.get_or_insert_with(|| Box::pin(tokio::time::sleep(STALLED)));
+        timer.as_mut().poll(cx).map(|()| Err(io::ErrorKind::TimedOut.into()))
     }
 }
 
 impl AsyncRead for Http1 {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         let this = &mut *self;
         let before = buf.filled().len();
         match Pin::new(&mut this.conn).poll_read(cx, buf) {
@@ -199,7 +225,8 @@ impl AsyncRead for Http1 {
 
 impl AsyncWrite for Http1 {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.conn).poll_write(cx, buf)
+        let outcome = Pin::new(&mut self.conn).poll_write(cx, buf);
+        self.written(outcome, cx)
     }
 
     fn poll_write_vectored(
@@ -207,7 +234,8 @@ impl AsyncWrite for Http1 {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.conn).poll_write_vectored(cx, bufs)
+        let outcome = Pin::new(&mut self.conn).poll_write_vectored(cx, bufs);
+        self.written(outcome, cx)
     }
 
     fn is_write_vectored(&self) -> bool {

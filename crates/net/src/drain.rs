@@ -8,7 +8,6 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-const OPEN: u8 = 0;
 const DRAINING: u8 = 1;
 const KILLED: u8 = 2;
 

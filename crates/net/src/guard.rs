@@ -161,8 +161,11 @@ impl Guard {
                 let (name, value) = (&line[..colon], &line[colon + 1..]);
                 if name.eq_ignore_ascii_case(b"content-length") {
                     let value = value.trim_ascii();
-                    let number = std::str::from_utf8(value).ok().filter(|v| v.bytes().all(|b| b.is_ascii_digit()));
-                    let Some(number) = number.and_then(|v| v.parse().ok()).filter(|_| complete) else { return false };
+                    let number =
+                        std::str::from_utf8(value).ok().filter(|v| v.bytes().all(|b| b.is_ascii_digit()));
+                    let Some(number) = number.and_then(|v| v.parse().ok()).filter(|_| complete) else {
+                        return false;
+                    };
                     if self.content_length.is_some() || self.chunked {
                         return false;
                     }
@@ -247,7 +250,9 @@ mod tests {
     #[test]
     fn long_lines_pass_and_keep_their_place() {
         let long = "x".repeat(5000);
-        assert!(passes(&format!("GET /{long} HTTP/1.1\r\nA: {long}\r\n{long}: b\r\n\r\nGET / HTTP/1.1\r\n\r\n")));
+        assert!(passes(&format!(
+            "GET /{long} HTTP/1.1\r\nA: {long}\r\n{long}: b\r\n\r\nGET / HTTP/1.1\r\n\r\n"
+        )));
         assert!(!passes(&format!("GET / HTTP/1.1\r\nContent-Length:{}5\r\n\r\n", " ".repeat(200))));
     }
 }

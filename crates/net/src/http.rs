@@ -16,10 +16,11 @@ use sb_core::model::{Error, Kind};
 use std::convert::Infallible;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
+use tokio::io::AsyncReadExt;
 
 /// What answers requests.
 pub type Handler = Arc<dyn Fn(Request<Incoming>, Arc<Connection>) -> BoxFuture<Answer> + Send + Sync>;
@@ -97,25 +98,33 @@ impl Host {
             .await
         } else {
             let mut builder = hyper::server::conn::http1::Builder::new();
+            // Not `pipeline_flush`: with it, hyper 1.12 drops its answer to a malformed request, and the answers before it.
             builder
                 .timer(TokioTimer::new())
-                .pipeline_flush(true)
                 // Between requests; a head that has begun has the shorter time that `Http1` gives it.
                 .header_read_timeout(self.limits.idle)
                 .max_headers(256)
                 .max_header_size(64 * 1024)
                 .max_buf_size(64 * 1024 + 8 * 1024);
             let io = TokioIo::new(Http1::new(conn, self.limits.pre_login));
-            let mut conn = pin!(builder.serve_connection(io, service).with_upgrades());
+            let mut conn = builder.serve_connection(io, service).with_upgrades();
             let mut leaving = false;
-            std::future::poll_fn(|cx| {
+            let outcome = std::future::poll_fn(|cx| {
+                let mut conn = Pin::new(&mut conn);
                 if !leaving && ticket.poll_draining(cx).is_ready() {
                     leaving = true;
                     conn.as_mut().graceful_shutdown();
                 }
-                if ticket.poll_killed(cx).is_ready() { Poll::Ready(Ok(())) } else { conn.as_mut().poll(cx) }
+                if ticket.poll_killed(cx).is_ready() { Poll::Ready(Ok(())) } else { conn.poll(cx) }
             })
-            .await
+            .await;
+            if outcome.as_ref().is_err_and(hyper::Error::is_parse)
+                && let Some(parts) = conn.into_parts()
+            {
+                let _ =
+                    tokio::time::timeout(Duration::from_secs(1), discard(parts.io.into_inner().conn)).await;
+            }
+            outcome
         };
         if let Err(error) = outcome {
             tracing::debug!(%error, "an HTTP connection ended early");
@@ -232,12 +241,28 @@ pub(crate) async fn until_killed(run: BoxFuture<()>, ticket: Arc<Ticket>, counte
     }
 }
 
+/// Reads what a client still sends after it was refused: closing with unread input would reset the connection, and the client might
+/// never see the answer.
+async fn discard(mut conn: Conn) {
+    let mut buf = vec![0; 16 * 1024];
+    for _ in 0..64 {
+        if !matches!(conn.read(&mut buf).await, Ok(1..)) {
+            return;
+        }
+    }
+}
+
 /// What every request must have.
 fn check(request: &Request<Incoming>) -> Result<(), Error> {
     let mut hosts = request.headers().get_all(header::HOST).iter();
     match (request.version(), hosts.next(), hosts.next()) {
         (_, _, Some(_)) => Err(Error::invalid("There is more than one Host header.")),
         (Version::HTTP_11, None, _) => Err(Error::invalid("The Host header is missing.")),
+        (Version::HTTP_2, Some(host), None)
+            if request.uri().authority().is_some_and(|authority| authority.as_str() != host) =>
+        {
+            Err(Error::invalid("The Host header is not the authority of the request."))
+        }
         _ if request.headers().len() > 256 => {
             Err(Error::new(Kind::TooLarge, "SB0203", "There are more than 256 headers."))
         }

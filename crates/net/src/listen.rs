@@ -252,7 +252,13 @@ impl Bound {
     }
 }
 
-async fn connection(shared: Arc<Shared>, settings: Settings, stream: TcpStream, addr: SocketAddr, open: Open) {
+async fn connection(
+    shared: Arc<Shared>,
+    settings: Settings,
+    stream: TcpStream,
+    addr: SocketAddr,
+    open: Open,
+) {
     let local = stream.local_addr().unwrap_or(settings.local);
     let peer = Peer { addr, local, tls: false };
     let host = shared.host.clone();
@@ -278,7 +284,9 @@ async fn connection(shared: Arc<Shared>, settings: Settings, stream: TcpStream, 
     let counters = host.counters().clone();
     match what {
         Found::Protocol(i) => {
-            let (Some(protocol), Some(board)) = (shared.protocols.get(i), shared.board.clone()) else { return };
+            let (Some(protocol), Some(board)) = (shared.protocols.get(i), shared.board.clone()) else {
+                return;
+            };
             let Mount::Bytes(run) = protocol.mount else { return };
             let ticket = Arc::new(host.drain().ticket());
             let speaking = counters.speaking(protocol.name);
@@ -307,7 +315,8 @@ async fn connection(shared: Arc<Shared>, settings: Settings, stream: TcpStream, 
 async fn begin(shared: &Shared, settings: &Settings, stream: TcpStream) -> io::Result<Option<(Conn, Found)>> {
     let http = true;
     let fixed = settings.only.and_then(|name| {
-        let of_table = shared.protocols.iter().position(|p| p.name == name && matches!(p.mount, Mount::Bytes(_)));
+        let of_table =
+            shared.protocols.iter().position(|p| p.name == name && matches!(p.mount, Mount::Bytes(_)));
         of_table.map(Found::Protocol)
     });
     // A protocol of its own port may let the server speak first, so nothing is waited for.
@@ -365,7 +374,8 @@ async fn first(shared: &Shared, conn: &mut Conn, judge: impl Fn(&[u8]) -> Found)
 
 fn unknown(shared: &Shared, bytes: &[u8]) -> Found {
     let names = shared.protocols.iter().filter(|p| p.first_bytes.is_some()).map(|p| p.name);
-    let expected: Vec<&str> = ["HTTP/1.1", "HTTP/2", "TLS where configured"].into_iter().chain(names).collect();
+    let expected: Vec<&str> =
+        ["HTTP/1.1", "HTTP/2", "TLS where configured"].into_iter().chain(names).collect();
     let hex: Vec<String> = bytes.iter().take(16).map(|b| format!("{b:02x}")).collect();
     tracing::info!(
         first_bytes = hex.join(" "),

@@ -122,9 +122,7 @@ pub fn origin_allowed(origin: &str, host: Option<&str>, settings: &HttpSettings)
         _ => return false,
     };
     let port = if scheme == "https" { ":443" } else { ":80" };
-    let plain = |authority: &str| {
-        authority.strip_suffix(port).unwrap_or(authority).to_ascii_lowercase()
-    };
+    let plain = |authority: &str| authority.strip_suffix(port).unwrap_or(authority).to_ascii_lowercase();
     if host.is_some_and(|host| plain(host) == plain(authority)) {
         return true;
     }
@@ -153,15 +151,38 @@ fn check_origin(request: &Request<Incoming>, settings: &HttpSettings) -> Result<
     }
 }
 
+/// Without configured credentials, whoever reaches the loopback interface may do everything. A page of a stranger that lets its own name
+/// resolve to 127.0.0.1 would reach it too, with its own name as host: only names of this machine are served then.
+fn check_host(request: &Request<Incoming>, conn: &Connection, board: &Board) -> Result<(), Error> {
+    if !board.authority().open() || !conn.peer.local.ip().is_loopback() {
+        return Ok(());
+    }
+    let host = match request.uri().authority() {
+        Some(authority) => Some(authority.as_str()),
+        None => request.headers().get(header::HOST).and_then(|host| host.to_str().ok()),
+    };
+    let public = board.http().public_url.as_deref().and_then(|url| url.split_once("://")).map(|(_, rest)| rest);
+    let own = |host: &str| {
+        is_loopback(host) || host.ends_with(".localhost") || public.is_some_and(|p| p.split('/').next() == Some(host))
+    };
+    match host {
+        Some(host) if !own(host) => {
+            Err(Error::new(Kind::Denied, "SB0504", format!("This server answers as localhost, not as {host:?}."))
+                .fix("Use localhost, set public_url in the configuration, or configure [auth]."))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// The handler that logs in and asks the protocols in the order of the table.
 pub(crate) fn handler(board: Arc<Board>, protocols: &'static [&'static Descriptor]) -> Handler {
     Arc::new(move |request, conn| {
         let board = board.clone();
         Box::pin(async move {
-            let judged = match is_websocket(&request) {
+            let judged = check_host(&request, &conn, &board).and_then(|()| match is_websocket(&request) {
                 true => check_origin(&request, board.http()),
                 false => Ok(()),
-            };
+            });
             let access = match judged.and_then(|()| login(&board, &conn, &request)) {
                 Ok(access) => access,
                 Err(error) => return Answer::Response(problem::response(&error, None)),
@@ -212,7 +233,8 @@ mod tests {
 
     #[test]
     fn origins() {
-        let mut settings = HttpSettings { origins: vec!["https://a.example".into()], ..HttpSettings::default() };
+        let mut settings =
+            HttpSettings { origins: vec!["https://a.example".into()], ..HttpSettings::default() };
         let mut allowed = |origin: &str, host: &str, dev: bool| {
             settings.any_loopback_origin = dev;
             origin_allowed(origin, Some(host), &settings)

@@ -25,7 +25,8 @@ pub fn owner(port: u16) -> Option<Owner> {
     fs::read_dir("/proc").ok()?.flatten().find_map(|entry| {
         let pid: u32 = entry.file_name().to_str()?.parse().ok()?;
         let holds = fs::read_dir(entry.path().join("fd")).ok()?.flatten().any(|fd| {
-            fs::read_link(fd.path()).is_ok_and(|to| inodes.iter().any(|inode| to.as_os_str() == inode.as_str()))
+            fs::read_link(fd.path())
+                .is_ok_and(|to| inodes.iter().any(|inode| to.as_os_str() == inode.as_str()))
         });
         let name = holds.then(|| fs::read_to_string(entry.path().join("comm")).ok())??;
         Some(Owner { pid, name: name.trim().to_owned() })

@@ -3,7 +3,8 @@
 use crate::banner::{Facts, banner};
 use crate::config::{self as model, Algorithm, Config, Engine, Mode, Target};
 use crate::error::{CliError, exit};
-use crate::speaks::SPEAKS;
+use crate::speaks::{OFF_BY_DEFAULT, SPEAKS};
+use sb_board::mount::Descriptor;
 use sb_board::access::Condition;
 use sb_board::auth::{Authority, Grants, Issuer, method_pattern};
 use sb_board::{Board, HttpSettings, Route, RouteTarget, Settings};
@@ -62,7 +63,7 @@ async fn serve(config: Config, mode: Mode) -> Result<(), CliError> {
         .map(|l| Listener { addr: l.addr, only: None, tls: if l.tls { tls.clone() } else { None } })
         .collect();
     let limits = NetLimits { max_connections: u64::from(config.limits.connections), ..NetLimits::default() };
-    let server = Server::bind(board.clone(), SPEAKS, listeners, limits).map_err(taken)?;
+    let server = Server::bind(board.clone(), spoken(&config), listeners, limits).map_err(taken)?;
     let urls: Vec<String> = server
         .local_addrs()
         .iter()
@@ -102,6 +103,13 @@ async fn serve(config: Config, mode: Mode) -> Result<(), CliError> {
     }
     board.stop().await;
     Ok(())
+}
+
+/// The protocols of the table that the config wants. Made once and kept as long as the process lives.
+fn spoken(config: &Config) -> &'static [&'static Descriptor] {
+    let wanted: Vec<&'static Descriptor> =
+        SPEAKS.iter().copied().filter(|p| config.echo || !OFF_BY_DEFAULT.contains(&p.name)).collect();
+    Box::leak(wanted.into_boxed_slice())
 }
 
 /// SIGTERM or SIGINT; a second one ends the process at once.

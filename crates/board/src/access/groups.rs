@@ -157,6 +157,7 @@ impl Access {
 
     /// Ends or renews leases, each on its own: `Ok` holds the new end (milliseconds since 1970) when extended, otherwise 0.
     pub async fn settle(&self, settles: Vec<(String, Settle)>) -> Result<Vec<Result<i64>>> {
+        self.principal.known()?;
         if settles.is_empty() || settles.len() > MAX_MESSAGES {
             return Err(Error::invalid("one request settles between 1 and 1,000 handles"));
         }
@@ -381,6 +382,7 @@ impl Access {
         after: Option<(&str, &str)>,
         limit: usize,
     ) -> Result<(Vec<GroupView>, bool)> {
+        self.principal.known()?;
         if let Some(topic) = topic {
             self.topic_named(topic)?;
         }

@@ -38,6 +38,7 @@ impl Access {
 
     /// The methods the caller has any right on.
     pub async fn methods(&self) -> Result<Vec<MethodView>> {
+        self.principal.known()?;
         let methods = self.board.query(|core| core.methods()).await?;
         Ok(methods.into_iter().filter(|m| self.sees_method(&m.name)).collect())
     }
@@ -102,6 +103,7 @@ impl Access {
     }
 
     async fn job_view(&self, id: JobId) -> Result<JobView> {
+        self.principal.known()?;
         let view = self.board.query(move |core| core.job(id)).await?;
         let missing = || {
             Error::new(Kind::NotFound, "SB0401", format!("there is no job {id}"))
@@ -159,6 +161,7 @@ impl Access {
 
     /// Jobs, newest first; true when there are more.
     pub async fn jobs(&self, filter: &JobFilter) -> Result<(Vec<JobView>, bool)> {
+        self.principal.known()?;
         let mut filter = filter.clone();
         filter.limit = filter.limit.clamp(1, MAX_MESSAGES);
         let limit = filter.limit;
@@ -191,7 +194,7 @@ impl Access {
         let part = self.jobs_part().await?;
         let mut events = Vec::with_capacity(places.len());
         let mut bytes = 0;
-        for (seq, offset) in places {
+        for (offset, seq) in places {
             let record = self.fetch("jobs", &part, offset).await?;
             bytes += record.message.body.len() + 128;
             events.extend(decode_event(seq, &record.message));

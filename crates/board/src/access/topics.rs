@@ -345,6 +345,7 @@ impl Access {
 
     /// Topics by name; true when there are more.
     pub async fn topics(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<(Vec<TopicView>, bool)> {
+        self.principal.known()?;
         let limit = limit.clamp(1, MAX_MESSAGES);
         let prefix = prefix.to_owned();
         let mut after = after.map(str::to_owned);

@@ -150,13 +150,12 @@ impl Decoder {
         loop {
             let have = self.have as usize;
             if have >= 2 {
-                let need = 2
-                    + match self.head[1] & 0x7f {
+                let need =
+                    2 + match self.head[1] & 0x7f {
                         126 => 2,
                         127 => 8,
                         _ => 0,
-                    }
-                    + if self.head[1] & 0x80 != 0 { 4 } else { 0 };
+                    } + if self.head[1] & 0x80 != 0 { 4 } else { 0 };
                 if have == need {
                     self.have = 0;
                     return self.check_head().map(Some);

@@ -30,7 +30,8 @@ const WORTH_IT: usize = 64;
 const TAIL: [u8; 4] = [0, 0, 0xff, 0xff];
 
 const DAMAGED: Violation = Violation { code: 1007, reason: "the compressed data is damaged" };
-const TOO_LARGE: Violation = Violation { code: 1009, reason: "the message is larger than the limit when decompressed" };
+const TOO_LARGE: Violation =
+    Violation { code: 1009, reason: "the message is larger than the limit when decompressed" };
 
 /// Answers the values of `Sec-WebSocket-Extensions`: the first acceptable offer, and the response header.
 pub fn negotiate<'a>(values: impl IntoIterator<Item = &'a str>) -> Option<(Params, String)> {
@@ -237,8 +238,7 @@ impl Inflater {
                 message.reserve_exact(more.min(limit + 1 - message.len()));
             }
             let (before_in, before_len) = (z.total_in(), message.len());
-            let status =
-                z.decompress_vec(input, message, FlushDecompress::Sync).map_err(|_| DAMAGED)?;
+            let status = z.decompress_vec(input, message, FlushDecompress::Sync).map_err(|_| DAMAGED)?;
             if message.len() > limit {
                 return Err(TOO_LARGE);
             }

@@ -79,7 +79,11 @@ impl Output {
         codec::put_head(&mut self.last, first, len);
     }
 
-    fn poll_flush<S: AsyncWrite + Unpin>(&mut self, io: &mut S, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_flush<S: AsyncWrite + Unpin>(
+        &mut self,
+        io: &mut S,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<()>> {
         self.seal();
         while !self.pieces.is_empty() {
             let n = match self.pieces.front() {
@@ -385,7 +389,18 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> WebSocketIo for Socket<
             return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
         }
         let Some(io) = &mut self.io else { return Poll::Ready(Ok(())) };
-        let outcome = ready!(self.output.poll_flush(io, cx));
+        let before = self.output.queued();
+        let outcome = match self.output.poll_flush(io, cx) {
+            Poll::Ready(outcome) => outcome,
+            Poll::Pending => {
+                // Taking what we write is a sign of life, too. Whoever gives none for three ticks is given up.
+                self.heard |= self.output.queued() < before;
+                if !self.poll_tick(cx) {
+                    return Poll::Pending;
+                }
+                Err(io::ErrorKind::TimedOut.into())
+            }
+        };
         self.pongs = 0;
         if outcome.is_err() {
             self.phase = Phase::Closed;
@@ -417,7 +432,9 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Drop for Socket<S> {
             self.send_close(code, "");
             self.phase = Phase::Closing;
         }
-        let (Some(mut io), Ok(runtime)) = (self.io.take(), tokio::runtime::Handle::try_current()) else { return };
+        let (Some(mut io), Ok(runtime)) = (self.io.take(), tokio::runtime::Handle::try_current()) else {
+            return;
+        };
         let gone = self.failed && self.output.queued() == 0 && self.phase == Phase::Closed && self.told;
         if gone {
             return;
@@ -440,7 +457,10 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Drop for Socket<S> {
                 }
                 let mut buf = vec![0; 4096];
                 let mut bytes = &unread[..];
-                while await_close || failed {
+                if !await_close && !failed {
+                    return io.shutdown().await;
+                }
+                loop {
                     while !bytes.is_empty() && !failed {
                         match decoder.decode(&mut bytes) {
                             Ok(Some(Event::Close(..))) | Err(_) => return io.shutdown().await,
