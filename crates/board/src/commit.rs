@@ -62,12 +62,17 @@ pub(crate) fn run(mut engine: Engine, asks: Receiver<Ask>, store: Option<Sender<
     let mut checkpointing = false;
     let mut sealed = true;
     let mut stopping = false;
+    // What is due cannot be done yet, because the journal has no room.
+    let mut stuck = false;
     loop {
         let now = clock.now();
         let mut wait = engine.core.next_tick(now).map_or(Duration::from_secs(1), |at| Duration::from_millis(at.saturating_sub(now.mono_ms)));
         wait = wait.min(Duration::from_secs(1));
         if !sealed {
             wait = wait.min(SEAL_AFTER);
+        }
+        if stuck {
+            wait = wait.max(Duration::from_millis(10));
         }
         let mut next = match asks.recv_timeout(wait) {
             Ok(ask) => Some(ask),
@@ -109,8 +114,9 @@ pub(crate) fn run(mut engine: Engine, asks: Receiver<Ask>, store: Option<Sender<
                 next = asks.try_recv().ok();
             }
         }
-        engine.tick(now);
+        let more = engine.tick(now);
         let pending = engine.pending();
+        stuck = more && pending == 0;
         let started = Instant::now();
         let outcome = match engine.flush() {
             Ok(effects) => {
