@@ -3,21 +3,27 @@
 
 #[cfg(feature = "planted-faults")]
 thread_local! {
-    static IGNORE: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
+    static IGNORE: std::cell::Cell<(bool, bool)> = const { std::cell::Cell::new((false, false)) };
 }
 
-/// Lets this thread believe every journal frame and every batch, whatever its checksum says.
+/// Lets this thread believe every journal frame, every batch or both, whatever the checksums say.
 #[cfg(feature = "planted-faults")]
-pub fn ignore_checksums(on: bool) {
-    IGNORE.with(|i| i.set(on));
+pub fn ignore_checksums(frames: bool, batches: bool) {
+    IGNORE.with(|i| i.set((frames, batches)));
 }
 
-#[cfg(feature = "planted-faults")]
-pub(crate) fn checksums_ignored() -> bool {
-    IGNORE.with(std::cell::Cell::get)
+/// Whether the checksum of a journal frame's body is not looked at.
+pub(crate) fn frames_believed() -> bool {
+    #[cfg(feature = "planted-faults")]
+    return IGNORE.with(std::cell::Cell::get).0;
+    #[cfg(not(feature = "planted-faults"))]
+    false
 }
 
-#[cfg(not(feature = "planted-faults"))]
-pub(crate) const fn checksums_ignored() -> bool {
+/// Whether the checksum of a batch is not looked at when it is read.
+pub(crate) fn batches_believed() -> bool {
+    #[cfg(feature = "planted-faults")]
+    return IGNORE.with(std::cell::Cell::get).1;
+    #[cfg(not(feature = "planted-faults"))]
     false
 }

@@ -53,7 +53,15 @@ impl History {
         self.places.insert((part, at), id);
     }
 
-    fn observe_copy(&mut self, name: &str, source: String, id: u64, part: PartId, record: &Record, same: bool) {
+    fn observe_copy(
+        &mut self,
+        name: &str,
+        source: String,
+        id: u64,
+        part: PartId,
+        record: &Record,
+        same: bool,
+    ) {
         let text = |name: &str| match record.message.header(name) {
             Some(Value::Text(text)) => text.clone(),
             _ => String::new(),
@@ -62,7 +70,7 @@ impl History {
         if !same {
             self.violation("I8", format!("{name}: the copy of dead message {id} has other bytes"));
         }
-        let moved = self.groups.values().any(|g| g.topic_name == source && g.name == group && g.moved);
+        let moved = self.again.contains(&(source.clone(), group.clone()));
         let count = self.copied.entry((source.clone(), group.clone())).or_default();
         if text("sb-dead-reason") == "expired" {
             count.1 += 1;
@@ -72,7 +80,8 @@ impl History {
         if let Some(old) = self.copies.insert((source.clone(), group.clone(), id), (part, record.offset))
             && !moved
         {
-            let detail = format!("{name}: dead message {id} of {source}/{group} was copied to {old:?} before");
+            let detail =
+                format!("{name}: dead message {id} of {source}/{group} was copied to {old:?} before");
             self.violation("I8", detail);
         }
     }
@@ -84,16 +93,27 @@ impl History {
             let gone = self.gone.contains(&p.part.topic);
             match p.fate {
                 Fate::Acked(at) if !gone => match read.get(&p.part) {
-                    None => bad.push(("I1", format!("the partition {:?} of message {id} is missing", p.part))),
+                    None => {
+                        bad.push(("I1", format!("the partition {:?} of message {id} is missing", p.part)))
+                    }
                     Some((start, end)) => {
                         if at >= *end {
-                            let detail = format!("message {id} was acknowledged at {:?}/{at}; the end is {end}", p.part);
+                            let detail = format!(
+                                "message {id} was acknowledged at {:?}/{at}; the end is {end}",
+                                p.part
+                            );
                             bad.push(("I1", detail));
                         } else if at >= *start && self.placed.get(id) != Some(&(p.part, at)) {
-                            let detail = format!("message {id} was acknowledged at {:?}/{at} and is not there", p.part);
+                            let detail = format!(
+                                "message {id} was acknowledged at {:?}/{at} and is not there",
+                                p.part
+                            );
                             bad.push(("I1", detail));
                         } else if at < *start && !self.retains.contains(&p.part.topic) {
-                            let detail = format!("message {id} at {:?}/{at} was removed from a topic that keeps all", p.part);
+                            let detail = format!(
+                                "message {id} at {:?}/{at} was removed from a topic that keeps all",
+                                p.part
+                            );
                             bad.push(("I1", detail));
                         }
                     }
@@ -151,7 +171,10 @@ impl History {
             if let Some(before) = last.insert((*part, p.producer), *id)
                 && before > *id
             {
-                bad.push(("I3", format!("{part:?}/{offset}: message {id} of producer {} after {before}", p.producer)));
+                bad.push((
+                    "I3",
+                    format!("{part:?}/{offset}: message {id} of producer {} after {before}", p.producer),
+                ));
             }
         }
     }
@@ -172,7 +195,10 @@ impl History {
                 for (p, allowed) in &g.cursor {
                     let at = view.parts.get(*p as usize).map_or(u64::MAX, |p| p.0);
                     if !allowed.contains(&at) && !trims {
-                        bad.push(("I8", format!("{name}: the cursor of partition {p} is {at}, not one of {allowed:?}")));
+                        bad.push((
+                            "I8",
+                            format!("{name}: the cursor of partition {p} is {at}, not one of {allowed:?}"),
+                        ));
                     }
                 }
                 continue;
@@ -182,9 +208,13 @@ impl History {
             if let Some(origin) = g.origin
                 && ends - origin != total
             {
-                bad.push(("I8", format!("{name}: {} published and {total} accounted for: {view:?}", ends - origin)));
+                bad.push((
+                    "I8",
+                    format!("{name}: {} published and {total} accounted for: {view:?}", ends - origin),
+                ));
             }
-            let held = g.messages.values().filter(|m| m.held.as_ref().is_some_and(|h| h.sure && mono < h.until));
+            let held =
+                g.messages.values().filter(|m| m.held.as_ref().is_some_and(|h| h.sure && mono < h.until));
             let held = held.count() as u64;
             if view.leased < held && !self.retains.contains(&g.topic) && !g.moved && !g.works {
                 bad.push(("I8", format!("{name}: {held} leases hold and {} are counted", view.leased)));
@@ -244,7 +274,9 @@ impl History {
             let list = core.job_events(id, 0, 100_000);
             let numbers: Vec<u64> = list.iter().map(|(_, n)| *n).collect();
             let offsets: Vec<u64> = list.iter().map(|(o, _)| *o).collect();
-            if view.events != list.len() as u64 || numbers.iter().enumerate().any(|(n, seq)| *seq != n as u64 + 1) {
+            if view.events != list.len() as u64
+                || numbers.iter().enumerate().any(|(n, seq)| *seq != n as u64 + 1)
+            {
                 bad.push(format!("{id} has {} events, numbered {numbers:?}", view.events));
             }
             if offsets.windows(2).any(|w| w[0] >= w[1]) || !offsets.starts_with(&job.events) {
@@ -274,7 +306,10 @@ impl History {
             }
             match &job.result {
                 Some(result) if results.len() != 1 || results[0][..] != result[..] => {
-                    bad.push(format!("{id}: the result that was acknowledged is not there: {} events", list.len()));
+                    bad.push(format!(
+                        "{id}: the result that was acknowledged is not there: {} events",
+                        list.len()
+                    ));
                 }
                 None if results.iter().any(|r| !job.maybe.iter().any(|m| m[..] == r[..])) => {
                     bad.push(format!("{id}: a result that nobody sent"));
@@ -282,7 +317,8 @@ impl History {
                 _ => {}
             }
             let outcome = core.job_outcome(id);
-            if view.state == State::Succeeded && job.result.is_some() && outcome.is_none_or(|o| o.1.is_none()) {
+            if view.state == State::Succeeded && job.result.is_some() && outcome.is_none_or(|o| o.1.is_none())
+            {
                 bad.push(format!("{id}: succeeded without an outcome: {outcome:?}"));
             }
         }

@@ -144,29 +144,77 @@ pub struct Job {
 #[derive(Clone, Debug)]
 pub enum Asked {
     /// Appends, in order, perhaps with an idempotency key.
-    Publish { appends: Vec<Vec<u64>>, key: Option<usize> },
+    Publish {
+        /// The messages of each append.
+        appends: Vec<Vec<u64>>,
+        key: Option<usize>,
+    },
     /// Settlements, and then appends.
-    Settle { settles: Vec<(Delivery, Settle)>, appends: Vec<Vec<u64>> },
+    Settle {
+        /// What ends, and how.
+        settles: Vec<(Delivery, Settle)>,
+        appends: Vec<Vec<u64>>,
+    },
     /// Deliveries.
     Lease,
     /// A move of a group.
-    Seek { group: GroupId },
+    Seek {
+        /// The group.
+        group: GroupId,
+    },
     /// A position.
-    Cursor { group: GroupId, positions: Vec<(u32, u64)> },
+    Cursor {
+        /// The group.
+        group: GroupId,
+        /// Partitions and offsets.
+        positions: Vec<(u32, u64)>,
+    },
     /// The end of a dead message.
-    Bury { group: GroupId, partition: u32, offset: u64, copied: bool },
+    Bury {
+        /// The group.
+        group: GroupId,
+        /// The partition.
+        partition: u32,
+        /// The offset.
+        offset: u64,
+        /// Whether it was copied to a dead-letter topic.
+        copied: bool,
+    },
     /// The end of a topic.
-    DeleteTopic { id: TopicId },
+    DeleteTopic {
+        /// The topic, or the message.
+        id: TopicId,
+    },
     /// A job.
-    Submit { job: JobId, id: u64 },
+    Submit {
+        /// The job.
+        job: JobId,
+        /// The topic, or the message.
+        id: u64,
+    },
     /// A sign of life.
     Report,
     /// A result.
-    Complete { job: JobId, lease: u64, body: Vec<u8> },
+    Complete {
+        /// The job.
+        job: JobId,
+        /// The lease.
+        lease: u64,
+        /// The result.
+        body: Vec<u8>,
+    },
     /// A failure.
-    Fail { job: JobId, lease: u64 },
+    Fail {
+        /// The job.
+        job: JobId,
+        /// The lease.
+        lease: u64,
+    },
     /// A request to stop.
-    Cancel { job: JobId },
+    Cancel {
+        /// The job.
+        job: JobId,
+    },
     /// Something whose answer is used elsewhere.
     Declare,
 }
@@ -204,6 +252,8 @@ pub struct History {
     pub retains: BTreeSet<TopicId>,
     /// The newest wall clock time that there was.
     pub max_wall: i64,
+    /// Groups whose messages may die more than once: they were moved, or their topic was in memory and began anew.
+    pub again: BTreeSet<(String, String)>,
     /// Grants that their consumers hold, oldest first.
     pub handles: Vec<Grant>,
 }
@@ -274,7 +324,8 @@ impl History {
                 let at = base + n as u64;
                 let Some(p) = self.pubs.get(id) else { continue };
                 if p.part != part || ids.len() != count as usize {
-                    let detail = format!("message {id} for {:?} was answered with {part:?}, {count} messages", p.part);
+                    let detail =
+                        format!("message {id} for {:?} was answered with {part:?}, {count} messages", p.part);
                     self.violation("I1", detail);
                 }
                 if let Some(p) = self.pubs.get(id)
@@ -363,7 +414,8 @@ impl History {
             Asked::DeleteTopic { id } => self.topic_gone(*id),
             Asked::Submit { job, id } => {
                 let Some(Reply::Job(view)) = answer.replies.first() else {
-                    return self.violation("JOB", format!("a submission was answered with {:?}", answer.replies));
+                    return self
+                        .violation("JOB", format!("a submission was answered with {:?}", answer.replies));
                 };
                 if view.id != *job {
                     self.violation("JOB", format!("job {job} was answered as {}", view.id));
@@ -566,6 +618,7 @@ impl History {
             g.messages.clear();
             g.origin = None;
             g.moved = true;
+            self.again.insert((g.topic_name.clone(), g.name.clone()));
             g.cursor.clear();
             self.handles.retain(|h| h.delivery.group != group);
         }
@@ -574,7 +627,8 @@ impl History {
     /// A topic is gone.
     pub fn topic_gone(&mut self, id: TopicId) {
         self.gone.insert(id);
-        let gone: Vec<GroupId> = self.groups.iter().filter(|(_, g)| g.topic == id).map(|(id, _)| *id).collect();
+        let gone: Vec<GroupId> =
+            self.groups.iter().filter(|(_, g)| g.topic == id).map(|(id, _)| *id).collect();
         self.handles.retain(|h| !gone.contains(&h.delivery.group));
         gone.iter().for_each(|g| {
             self.groups.remove(g);
@@ -597,7 +651,10 @@ impl History {
             && held.sure
             && now.mono_ms < held.until
         {
-            let detail = format!("{name}: leased at {} while lease {} holds until {}", now.mono_ms, held.number, held.until);
+            let detail = format!(
+                "{name}: leased at {} while lease {} holds until {}",
+                now.mono_ms, held.number, held.until
+            );
             self.violation("I6", detail);
         }
         if grant.attempt <= seen.attempt {
@@ -642,7 +699,10 @@ impl History {
         if let Some(expires) = expires
             && expires < now.wall_ms
         {
-            self.violation("TIME", format!("{name}: delivered {} ms after it expired", now.wall_ms - expires));
+            self.violation(
+                "TIME",
+                format!("{name}: delivered {} ms after it expired", now.wall_ms - expires),
+            );
         }
     }
 
@@ -665,21 +725,26 @@ impl History {
         let key = |offset: u64| self.at(part, offset).and_then(|m| m.key.clone());
         let Some(own) = key(d.offset) else { return };
         let mut bad = None;
-        for ((_, offset), m) in g.messages.range((d.partition, d.offset.saturating_sub(200))..=(d.partition, d.offset + 50)) {
+        for ((_, offset), m) in
+            g.messages.range((d.partition, d.offset.saturating_sub(200))..=(d.partition, d.offset + 50))
+        {
             if *offset == d.offset {
                 continue;
             }
-            let holds = !self.retains.contains(&g.topic) && m.held.as_ref().is_some_and(|h| h.sure && now.mono_ms < h.until);
+            let holds = !self.retains.contains(&g.topic)
+                && m.held.as_ref().is_some_and(|h| h.sure && now.mono_ms < h.until);
             if holds && key(*offset).as_ref() == Some(&own) {
                 bad = Some(format!("{name}: leased while offset {offset} of the same key is"));
             }
         }
-        let first = g.starts.get(d.partition as usize).copied().unwrap_or(0).max(d.offset.saturating_sub(200));
+        let first =
+            g.starts.get(d.partition as usize).copied().unwrap_or(0).max(d.offset.saturating_sub(200));
         if !self.retains.contains(&g.topic) {
             for offset in first..d.offset {
                 let m = g.messages.get(&(d.partition, offset));
                 let over = m.is_some_and(|m| m.done || m.maybe || m.attempt > 0);
-                let special = self.at(part, offset).is_none_or(|m| m.due_ms.is_some() || m.expires_ms.is_some());
+                let special =
+                    self.at(part, offset).is_none_or(|m| m.due_ms.is_some() || m.expires_ms.is_some());
                 if !over && !special && key(offset).as_ref() == Some(&own) {
                     bad = Some(format!("{name}: leased before offset {offset} of the same key"));
                 }
@@ -756,7 +821,9 @@ impl History {
         }
         let lost: Vec<GroupId> = self.groups.iter().filter(|(_, g)| g.memory).map(|(id, _)| *id).collect();
         for id in lost {
-            self.groups.remove(&id);
+            if let Some(g) = self.groups.remove(&id) {
+                self.again.insert((g.topic_name, g.name));
+            }
             self.handles.retain(|h| h.delivery.group != id);
         }
         self.numbers.retain(|n| n >> 63 == 0);

@@ -60,7 +60,11 @@ pub fn run_many(from: u64, count: u64, on_failure: &(dyn Fn(&Report) + Sync)) ->
             if seed % 20 < 2 {
                 let again = run(seed, None, false);
                 if again.trace != report.trace {
-                    report.violations.push(Violation { invariant: "I12", step: 0, detail: "twice the same seed, two traces".into() });
+                    report.violations.push(Violation {
+                        invariant: "I12",
+                        step: 0,
+                        detail: "twice the same seed, two traces".into(),
+                    });
                 }
             }
             sum.add(&report.stats);

@@ -34,7 +34,10 @@ fn sim() -> Result<bool, String> {
             "--seed" => only = Some(number()?),
             "--plant" => {
                 let name = args.next().ok_or("--plant needs a name")?;
-                plant = Some(Plant::parse(&name).ok_or_else(|| format!("no fault is called {name}: {:?}", Plant::ALL))?);
+                plant = Some(
+                    Plant::parse(&name)
+                        .ok_or_else(|| format!("no fault is called {name}: {:?}", Plant::ALL))?,
+                );
             }
             "--verbose" => verbose = true,
             other => return Err(format!("unknown argument {other}")),
@@ -47,14 +50,22 @@ fn sim() -> Result<bool, String> {
         return Ok(report.violations.is_empty());
     }
     if let Some(plant) = plant {
-        let caught: Vec<_> = (from..from + seeds).map(|s| sb_sim::run(s, Some(plant), false)).filter(|r| !r.violations.is_empty()).collect();
+        let caught: Vec<_> = (from..from + seeds)
+            .map(|s| sb_sim::run(s, Some(plant), false))
+            .filter(|r| !r.violations.is_empty())
+            .collect();
         caught.iter().take(5).for_each(|r| print!("{r}"));
         println!("{plant:?}: caught by {} of {seeds} seeds in {:.1?}", caught.len(), start.elapsed());
         return Ok(!caught.is_empty());
     }
     let (failed, stats) = sb_sim::run_many(from, seeds, &|report| print!("{report}"));
     let names: Vec<String> = failed.iter().map(|r| r.seed.to_string()).collect();
-    println!("{seeds} seeds from {from} in {:.1?}: {} failed {}", start.elapsed(), failed.len(), names.join(" "));
+    println!(
+        "{seeds} seeds from {from} in {:.1?}: {} failed {}",
+        start.elapsed(),
+        failed.len(),
+        names.join(" ")
+    );
     println!("{stats:?}");
     Ok(failed.is_empty())
 }

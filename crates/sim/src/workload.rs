@@ -84,7 +84,11 @@ impl Plan {
             plan.topics.push(TopicPlan { name: format!("t{n}"), policy, id: None });
         }
         plan.open = plan.topics.len();
-        plan.topics.push(TopicPlan { name: DEAD.into(), policy: Policy { partitions: rng.range(1, 2) as u32, ..Policy::default() }, id: None });
+        plan.topics.push(TopicPlan {
+            name: DEAD.into(),
+            policy: Policy { partitions: rng.range(1, 2) as u32, ..Policy::default() },
+            id: None,
+        });
         for n in 0..rng.range(1, 4) {
             let cursor = rng.chance(15);
             let options = Options {
@@ -96,7 +100,13 @@ impl Plan {
                 key_order: !cursor && rng.chance(30),
             };
             let topic = rng.below(plan.open as u64) as usize;
-            plan.groups.push(GroupPlan { topic, name: format!("g{n}"), options, start: GroupStart::Start, id: None });
+            plan.groups.push(GroupPlan {
+                topic,
+                name: format!("g{n}"),
+                options,
+                start: GroupStart::Start,
+                id: None,
+            });
         }
         for n in 0..rng.below(3) {
             let policy = MethodPolicy {
@@ -126,14 +136,18 @@ impl World {
     pub fn setup(&mut self) {
         for n in 0..self.plan.topics.len() {
             let TopicPlan { name, policy, id } = self.plan.topics[n].clone();
-            let retains = policy.keep_age_ms.is_some() || policy.keep_bytes.is_some() || policy.keep_until_consumed;
+            let retains =
+                policy.keep_age_ms.is_some() || policy.keep_bytes.is_some() || policy.keep_until_consumed;
             let op = Op::DeclareTopic { name, policy, condition: Condition::Ensure };
             let Some(Reply::Topic { view, .. }) = self.declare(op) else { return };
             if let Some(old) = id
                 && old != view.id
                 && !in_memory(old)
             {
-                self.h.violation("I1", format!("the topic {} had id {} and has {}", view.name, old.0, view.id.0));
+                self.h.violation(
+                    "I1",
+                    format!("the topic {} had id {} and has {}", view.name, old.0, view.id.0),
+                );
             }
             if retains {
                 self.h.retains.insert(view.id);
@@ -156,7 +170,9 @@ impl World {
                 return;
             }
             let Some(life) = &self.life else { return };
-            let (Some(topic), Some(view)) = (life.engine.core.topic(&topic), life.engine.core.group(&topic, "workers")) else {
+            let (Some(topic), Some(view)) =
+                (life.engine.core.topic(&topic), life.engine.core.group(&topic, "workers"))
+            else {
                 return self.h.violation("JOB", "a method without topic or workers".into());
             };
             let parts: u64 = topic.parts.iter().map(|p| p.end).sum();
@@ -166,12 +182,21 @@ impl World {
 
     /// The hash of each kept message's key.
     fn keys(&mut self, topic: &str) -> Vec<(u32, u64, Vec<u64>)> {
-        let Some(view) = self.life.as_ref().and_then(|l| l.engine.core.topic(topic)) else { return Vec::new() };
+        let Some(view) = self.life.as_ref().and_then(|l| l.engine.core.topic(topic)) else {
+            return Vec::new();
+        };
         let mut all = Vec::new();
         for (n, part) in view.parts.iter().enumerate() {
             let mut records = Vec::new();
-            self.read(topic, PartId { topic: view.id, partition: n as u32 }, part.start, part.end, &mut records);
-            let hash = |r: &sb_core::batch::Record| r.message.key.as_deref().map_or(0, sb_core::batch::key_hash);
+            self.read(
+                topic,
+                PartId { topic: view.id, partition: n as u32 },
+                part.start,
+                part.end,
+                &mut records,
+            );
+            let hash =
+                |r: &sb_core::batch::Record| r.message.key.as_deref().map_or(0, sb_core::batch::key_hash);
             all.push((n as u32, part.start, records.iter().map(hash).collect()));
         }
         all
@@ -350,7 +375,11 @@ impl World {
             }
             let messages: Vec<Message> = pubs.iter().map(|p| p.message.clone()).collect();
             let name = self.plan.topics.iter().find(|t| t.id == Some(part.topic))?.name.clone();
-            ops.push(Op::Append { topic: part.topic, partition: part.partition, batch: batch(&name, &messages) });
+            ops.push(Op::Append {
+                topic: part.topic,
+                partition: part.partition,
+                batch: batch(&name, &messages),
+            });
         }
         for id in keyed.appends.iter().flatten() {
             if let Some(p) = self.h.pubs.get_mut(id) {
@@ -497,7 +526,13 @@ impl World {
                 self.h.handles.push(grant.clone());
                 let log = What::Log { stream: "stdout".into(), text: "working".into() };
                 let event = self.rng.chance(70).then(|| event(log, self.wall));
-                let op = Op::Report { job, lease, event, progress: Some(Bytes::from_static(b"{\"done\":1}")), lease_ms: None };
+                let op = Op::Report {
+                    job,
+                    lease,
+                    event,
+                    progress: Some(Bytes::from_static(b"{\"done\":1}")),
+                    lease_ms: None,
+                };
                 // What a report does to the lease is not counted on.
                 if let Some(held) = self.held(&grant.delivery) {
                     held.sure = false;
@@ -505,7 +540,8 @@ impl World {
                 Some((Asked::Report, op.into()))
             }
             3..=7 => {
-                let body = format!("result of {job} attempt {} {}", grant.attempt, self.rng.bits()).into_bytes();
+                let body =
+                    format!("result of {job} attempt {} {}", grant.attempt, self.rng.bits()).into_bytes();
                 let what = What::Result { content_type: None, body: body.clone().into() };
                 self.stats.results += 1;
                 let mut op = Op::Complete { job, lease, event: event(what, self.wall) };
@@ -545,11 +581,18 @@ impl World {
         }
         let known = self.life.as_ref()?.engine.core.topic(FLEETING);
         let Some(view) = known else {
-            let op = Op::DeclareTopic { name: FLEETING.into(), policy: Policy::default(), condition: Condition::Absent };
+            let op = Op::DeclareTopic {
+                name: FLEETING.into(),
+                policy: Policy::default(),
+                condition: Condition::Absent,
+            };
             return Some((Asked::Declare, op.into()));
         };
         if self.rng.chance(30) {
-            return Some((Asked::DeleteTopic { id: view.id }, Op::DeleteTopic { name: FLEETING.into() }.into()));
+            return Some((
+                Asked::DeleteTopic { id: view.id },
+                Op::DeleteTopic { name: FLEETING.into() }.into(),
+            ));
         }
         self.plan.commits += 1;
         let commit = self.plan.commits;
@@ -624,9 +667,12 @@ impl World {
                 let mut target = None;
                 if let Some(name) = &one.target {
                     let Some(record) = self.fetch(&one.topic_name, at.part, at.offset) else { continue };
-                    let Some(topic) = self.life.as_ref().and_then(|l| l.engine.core.topic(name)) else { continue };
+                    let Some(topic) = self.life.as_ref().and_then(|l| l.engine.core.topic(name)) else {
+                        continue;
+                    };
                     let mut message = record.message;
-                    let mut put = |name: &str, value: Value| message.headers.push(Header { name: name.into(), value });
+                    let mut put =
+                        |name: &str, value: Value| message.headers.push(Header { name: name.into(), value });
                     put("sb-dead-topic", Value::Text(one.topic_name.clone()));
                     put("sb-dead-group", Value::Text(one.group_name.clone()));
                     put("sb-dead-offset", Value::Int(at.offset as i64));

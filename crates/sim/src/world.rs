@@ -208,9 +208,9 @@ impl World {
 
     /// Runs the whole life of the world.
     pub fn run(&mut self, steps: u64) {
-        if self.planted(Plant::IgnoreBatchChecksum) || self.planted(Plant::IgnoreFrameChecksum) {
-            sb_log::planted::ignore_checksums(true);
-        }
+        let (frames, batches) =
+            (self.planted(Plant::IgnoreFrameChecksum), self.planted(Plant::IgnoreBatchChecksum));
+        sb_log::planted::ignore_checksums(frames, batches);
         self.start();
         for step in 1..=steps {
             if self.over() {
@@ -223,7 +223,7 @@ impl World {
             self.h.step = steps + 1;
             self.finish();
         }
-        sb_log::planted::ignore_checksums(false);
+        sb_log::planted::ignore_checksums(false, false);
         self.trace.add(self.shadow.hash());
     }
 
@@ -259,7 +259,8 @@ impl World {
         let mut waiting = Vec::new();
         for _ in 0..self.rng.range(1, 20) {
             let Some((asked, commit)) = self.request() else { continue };
-            if self.planted(Plant::SplitCommit) && commit.ops.len() > 1 && matches!(asked, Asked::Publish { .. }) {
+            let plain = matches!(asked, Asked::Publish { key: None, .. }) && commit.ops.len() > 1;
+            if plain && self.planted(Plant::SplitCommit) {
                 self.split(asked, commit);
                 if self.life.is_none() {
                     return;
@@ -332,7 +333,8 @@ impl World {
             waiting.iter().for_each(|(asked, answer)| self.h.answered(asked, answer, now));
         }
         if self.planted(Plant::ExposeUndurable) {
-            let batches = self.life.as_ref().map(|l| l.engine.frame().effects.appended.clone()).unwrap_or_default();
+            let batches =
+                self.life.as_ref().map(|l| l.engine.frame().effects.appended.clone()).unwrap_or_default();
             batches.iter().for_each(|b| self.observe_batch(b));
         }
         let Some(life) = &mut self.life else { return };
@@ -445,7 +447,7 @@ impl World {
                 }
             }
             Err(error) => {
-                if !self.disk_is_bad() && self.plant.is_none() {
+                if !self.disk_is_bad() {
                     self.h.violation("ERROR", format!("segments cannot be written: {error}"));
                 }
                 let crash = self.disk.is_off() || self.rng.chance(50);
@@ -492,7 +494,7 @@ impl World {
                 life.ready = Some(job);
             }
             Err(error) => {
-                if !self.disk_is_bad() && self.plant.is_none() {
+                if !self.disk_is_bad() {
                     self.h.violation("ERROR", format!("a checkpoint cannot be written: {error}"));
                 }
                 let crash = self.disk.is_off() || self.rng.chance(50);
@@ -540,7 +542,8 @@ impl World {
             5..=7 => {
                 // To the next deadline, or just before or behind it.
                 let now = self.server_now();
-                let next = self.life.as_ref().and_then(|l| l.engine.core.next_tick(now)).unwrap_or(now.mono_ms);
+                let next =
+                    self.life.as_ref().and_then(|l| l.engine.core.next_tick(now)).unwrap_or(now.mono_ms);
                 (next.saturating_sub(now.mono_ms) + self.rng.below(3)).saturating_sub(1).min(10_000)
             }
             _ => self.rng.below(4_000),
@@ -666,8 +669,7 @@ impl World {
             self.disk.reset_counts();
             self.disk.set_faults(faults);
             let now = self.server_now();
-            let opened =
-                Engine::open(Arc::new(self.disk.clone()), Path::new(DIR), self.options.clone(), now);
+            let opened = Engine::open(Arc::new(self.disk.clone()), Path::new(DIR), self.options.clone(), now);
             match opened {
                 Ok((engine, store, checkpoints, recovery)) => {
                     if !self.disk.is_off() {
@@ -711,7 +713,11 @@ impl World {
         let Some(life) = &self.life else { return };
         let lsn = life.engine.lsn();
         if lsn <= self.shadow_lsn {
-            let detail = format!("frame {} was durable, and the log ends at {}", self.shadow_lsn, lsn.saturating_sub(1));
+            let detail = format!(
+                "frame {} was durable, and the log ends at {}",
+                self.shadow_lsn,
+                lsn.saturating_sub(1)
+            );
             return self.h.violation("I1", detail);
         }
         // What is behind the last frame that was known to be durable: the one that was being written, and starts that failed later.
@@ -778,7 +784,8 @@ impl World {
         let (live, replayed) = (life.engine.core.hash(), self.shadow.hash());
         self.trace.add(live);
         if live != replayed {
-            let detail = format!("after frame {}: state {live:x}, and {replayed:x} from the frames", self.shadow_lsn);
+            let detail =
+                format!("after frame {}: state {live:x}, and {replayed:x} from the frames", self.shadow_lsn);
             self.h.violation("I12", detail);
         }
     }
@@ -807,7 +814,10 @@ impl World {
                 Ok(batches) => batches,
                 Err(ReadError::Io(_)) if self.disk_is_bad() => return false,
                 Err(error) => {
-                    self.h.violation("I1", format!("{topic}/{}/{next} cannot be read: {error}", part.partition));
+                    self.h.violation(
+                        "I1",
+                        format!("{topic}/{}/{next} cannot be read: {error}", part.partition),
+                    );
                     return false;
                 }
             };
@@ -829,7 +839,8 @@ impl World {
                         continue;
                     }
                     if record.offset != next {
-                        let detail = format!("{topic}/{}: offset {} follows {next}", part.partition, record.offset);
+                        let detail =
+                            format!("{topic}/{}: offset {} follows {next}", part.partition, record.offset);
                         self.h.violation("I3", detail);
                         return false;
                     }
@@ -840,7 +851,10 @@ impl World {
                 }
             }
             if next == before {
-                self.h.violation("I1", format!("{topic}/{}/{next} is not there; the end is {end}", part.partition));
+                self.h.violation(
+                    "I1",
+                    format!("{topic}/{}/{next} is not there; the end is {end}", part.partition),
+                );
                 return false;
             }
         }
@@ -848,7 +862,9 @@ impl World {
     }
 
     fn observe_batch(&mut self, b: &Appended) {
-        let Some(topic) = self.life.as_ref().and_then(|l| l.engine.core.topic_by_id(b.part.topic)) else { return };
+        let Some(topic) = self.life.as_ref().and_then(|l| l.engine.core.topic_by_id(b.part.topic)) else {
+            return;
+        };
         let Ok(address) = Address::parse(&topic.name) else { return };
         let Ok(records) = batch::records(&address, &b.bytes) else { return };
         for record in records.flatten() {
@@ -912,8 +928,14 @@ impl World {
         self.disk.set_faults(self.faults());
         let mut left = String::new();
         let mut rounds = 0;
-        while rounds < 300 && !self.over() {
+        // As long as it goes on, and some time beyond every delay.
+        let (mut progress, mut idle) = (0, 0);
+        while idle < 200 && rounds < 5_000 && !self.over() {
             rounds += 1;
+            idle += 1;
+            if progress != self.stats.grants {
+                (progress, idle) = (self.stats.grants, 0);
+            }
             self.mono += 3_000;
             self.wall += 3_000;
             self.h.max_wall = self.h.max_wall.max(self.wall);
