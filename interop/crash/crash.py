@@ -296,17 +296,29 @@ class Checker:
             )
             history.open_idem.pop(key)
         for key, token in list(history.open_jobs.items()):
-            headers = {"Prefer": "respond-async", "Idempotency-Key": key}
-            got = client.json("POST", f"/{METHOD}", body_for(token), headers, (200, 202))
-            history.jobs[got["id"]] = token
-            history.job_keys[key] = got["id"]
+            ident = self.job_again(key, token)
+            if ident is not None:
+                history.jobs[ident] = token
+                history.job_keys[key] = ident
             history.open_jobs.pop(key)
         for key in self.rng.sample(sorted(history.job_keys), min(5, len(history.job_keys))):
-            headers = {"Prefer": "respond-async", "Idempotency-Key": key}
-            status, _, data = client.ask("POST", f"/{METHOD}", body_for(key), headers)
-            again = json.loads(data).get("id") if status in (200, 202) else None
+            again = self.job_again(key, key)
             if again is not None:
                 self.faults.check(again == history.job_keys[key], f"key {key} made job {again} as well")
+
+    def job_again(self, key, token):
+        """The job of a repeated request; None when it has failed since, because that answer does not name it."""
+        headers = {"Prefer": "respond-async", "Idempotency-Key": key}
+        status, _, data = self.client.ask("POST", f"/{METHOD}", body_for(token), headers)
+        if status == 202:
+            return json.loads(data)["id"]
+        if status == 200:  # done: the answer is the result, and results here begin with r, the job and a dash
+            result = token_of(data)
+            if self.faults.check(result is not None, f"key {key} answers a wrong result: {data[:60]!r}"):
+                return result[1:].split("-", 1)[0]
+            return None
+        self.faults.check(status == 500, f"repeating {key}: {status} {data[:300]!r}")
+        return None
 
     def topic(self, topic):
         history = self.history

@@ -98,7 +98,7 @@ class Server:
     def _ready(self):
         try:
             with socket.create_connection(("127.0.0.1", self.port), timeout=1) as pipe:
-                pipe.sendall(b"GET /readyz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+                pipe.sendall(b"GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
                 return pipe.recv(64).startswith(b"HTTP/1.1 200")
         except OSError:
             return False
