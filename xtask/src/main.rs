@@ -11,7 +11,7 @@ const USAGE: &str = "\
 cargo xtask tidy                              check the rules of the house
 cargo xtask new-protocol NAME                 start a protocol from protocols/echo
 cargo xtask test [change|night|release] [--strict] [--again] [--only TEXT]
-                                              run every suite of a tier; --strict: a missing tool is a failure;
+                                              run every suite of a tier; --strict: a missing tool is a failure; --again: a second try for what failed;
                                               --only: the steps whose name contains TEXT";
 
 fn main() -> ExitCode {
