@@ -1,3 +1,4 @@
+//! Compiles the reference servers' protocol definitions.
 use tonic_build::manual::{Builder, Method, Service};
 fn main() {
     let m = |n: &str, r: &str| {
