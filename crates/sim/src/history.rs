@@ -147,12 +147,14 @@ pub enum Asked {
     Publish {
         /// The messages of each append.
         appends: Vec<Vec<u64>>,
+        /// The commit in [`History::keyed`].
         key: Option<usize>,
     },
     /// Settlements, and then appends.
     Settle {
         /// What ends, and how.
         settles: Vec<(Delivery, Settle)>,
+        /// The messages of each append.
         appends: Vec<Vec<u64>>,
     },
     /// Deliveries.

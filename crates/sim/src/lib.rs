@@ -27,7 +27,7 @@ use history::Violation;
 use world::{Stats, World};
 
 /// Steps of a run.
-pub const STEPS: u64 = 600;
+pub const STEPS: u64 = 400;
 
 /// What a run found.
 #[derive(Clone, Debug)]

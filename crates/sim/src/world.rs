@@ -261,6 +261,7 @@ impl World {
             let Some((asked, commit)) = self.request() else { continue };
             let plain = matches!(asked, Asked::Publish { key: None, .. }) && commit.ops.len() > 1;
             if plain && self.planted(Plant::SplitCommit) {
+                self.flush(std::mem::take(&mut waiting));
                 self.split(asked, commit);
                 if self.life.is_none() {
                     return;
@@ -277,19 +278,23 @@ impl World {
 
     /// The planted fault of that name.
     fn split(&mut self, asked: Asked, commit: Commit) {
+        let lives = self.stats.crashes + self.stats.kills;
         let mut replies = Vec::new();
+        let mut refused = None;
         for op in commit.ops {
             let now = self.server_now();
             let Some(life) = &mut self.life else { break };
-            if let Ok(answer) = life.engine.commit(now, op.into()) {
-                replies.extend(answer.replies);
+            match life.engine.commit(now, op.into()) {
+                Ok(answer) => replies.extend(answer.replies),
+                Err(error) => refused = Some(error),
             }
             self.flush(Vec::new());
+            if self.stats.crashes + self.stats.kills != lives {
+                return self.h.unknown(&asked, &Ok(Answer { replies, replayed: false }));
+            }
         }
-        match self.life {
-            Some(_) => self.h.answered(&asked, &Ok(Answer { replies, replayed: false }), self.now()),
-            None => self.h.unknown(&asked, &Ok(Answer { replies, replayed: false })),
-        }
+        let answer = refused.map_or(Ok(Answer { replies, replayed: false }), Err);
+        self.h.answered(&asked, &answer, self.now());
     }
 
     /// One request of a frame.
@@ -940,11 +945,13 @@ impl World {
             self.wall += 3_000;
             self.h.max_wall = self.h.max_wall.max(self.wall);
             while self.put_one() {}
-            self.begin_checkpoint();
-            while self.put_one() {}
-            self.run_checkpoint();
-            self.end_checkpoint();
-            self.fill();
+            if rounds % 8 == 1 {
+                self.begin_checkpoint();
+                while self.put_one() {}
+                self.run_checkpoint();
+                self.end_checkpoint();
+                self.fill();
+            }
             self.work_off();
             self.bury();
             left = self.left();

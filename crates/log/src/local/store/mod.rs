@@ -592,7 +592,7 @@ impl Store {
         };
         let found = match find(near) {
             // The index may be what is wrong: ask the batches themselves, and make it again if they are fine.
-            Err(Walk::Bad { .. }) if near.1 > 0 => {
+            Err(Walk::Bad { .. }) if near != (meta.base, 0) => {
                 let found = find((meta.base, 0));
                 if found.is_ok() {
                     self.rebuild(part, &mut Segment::of(*meta))?;
