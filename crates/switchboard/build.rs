@@ -1,4 +1,8 @@
-//! Lists the files of every example that can be run as a demo, and those of the console, to be put into the binary.
+//! Lists the files of every example that can be run as a demo, those of the console and the pages of the documentation, to be put
+//! into the binary.
+
+#[path = "build/markdown.rs"]
+mod markdown;
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -19,7 +23,38 @@ fn main() -> io::Result<()> {
     text.push_str("]\n");
     let out = env::var_os("OUT_DIR").ok_or_else(|| io::Error::other("OUT_DIR is not set"))?;
     fs::write(Path::new(&out).join("demos.rs"), text)?;
+    fs::write(Path::new(&out).join("docs.rs"), docs()?)?;
     fs::write(Path::new(&out).join("console.rs"), console()?)
+}
+
+/// The documentation: path below `/docs/`, the page as HTML, its Markdown.
+fn docs() -> io::Result<String> {
+    let root = Path::new(&env::var("CARGO_MANIFEST_DIR").unwrap_or_default()).join("../../docs");
+    println!("cargo::rerun-if-changed={}", root.display());
+    println!("cargo::rerun-if-changed=build/markdown.rs");
+    let mut pages: Vec<(String, String)> = Vec::new();
+    for (folder, prefix) in [(root.clone(), ""), (root.join("patterns"), "patterns/")] {
+        for name in entries(&folder) {
+            if let Some(stem) = name.strip_suffix(".md") {
+                let stem = if stem == "README" { "" } else { stem };
+                pages.push((format!("{prefix}{stem}"), fs::read_to_string(folder.join(&name))?));
+            }
+        }
+    }
+    if !pages.iter().any(|(path, _)| path.is_empty()) {
+        let list = pages.iter().map(|(path, text)| {
+            let title = text.lines().find_map(|l| l.strip_prefix("# ")).unwrap_or(path);
+            format!("- [{title}](/docs/{path})\n")
+        });
+        let list: String = list.collect();
+        pages.push((String::new(), format!("# Switchboard\n\n{list}")));
+    }
+    let mut text = String::from("static DOCS: &[(&str, &str, &str)] = &[\n");
+    for (path, page) in &pages {
+        let _ = writeln!(text, "    ({path:?}, {:?}, {page:?}),", markdown::page(page));
+    }
+    text.push_str("];\n");
+    Ok(text)
 }
 
 /// The built console: path, content type, whether the bytes are gzip, bytes.

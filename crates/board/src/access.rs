@@ -297,6 +297,11 @@ impl Access {
         }
     }
 
+    /// Refuses those who have given no credentials although some are needed: they have no right to anything.
+    pub fn known(&self) -> Result<()> {
+        self.principal.known()
+    }
+
     /// Whether the caller may see figures of the whole server (status, metrics).
     pub fn inspect(&self) -> Result<()> {
         self.principal.known()?;

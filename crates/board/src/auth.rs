@@ -293,6 +293,9 @@ impl Authority {
     fn judge_jwt(&self, token: &str) -> Result<Arc<Principal>> {
         use jsonwebtoken::errors::ErrorKind;
         let header = jsonwebtoken::decode_header(token).map_err(|_| unauthenticated("the JWT is malformed"))?;
+        if has_critical_extension(token) {
+            return Err(unauthenticated("the JWT demands an extension that this server does not have"));
+        }
         let mut why = "the JWT is signed by nobody this server trusts";
         for issuer in &self.issuers {
             // The algorithm is pinned per issuer, so neither `none` nor a public key used as an HMAC secret can pass.
@@ -302,15 +305,20 @@ impl Authority {
             let mut validation = jsonwebtoken::Validation::new(issuer.algorithm);
             validation.leeway = 30;
             validation.validate_nbf = true;
-            validation.set_required_spec_claims(&["exp"]);
+            // What is checked must be there: a token without the claim would pass otherwise.
+            let mut required = vec!["exp"];
             if let Some(name) = &issuer.issuer {
                 validation.set_issuer(&[name]);
-                validation.set_required_spec_claims(&["exp", "iss"]);
+                required.push("iss");
             }
             match &issuer.audience {
-                Some(audience) => validation.set_audience(&[audience]),
+                Some(audience) => {
+                    validation.set_audience(&[audience]);
+                    required.push("aud");
+                }
                 None => validation.validate_aud = false,
             }
+            validation.set_required_spec_claims(&required);
             match jsonwebtoken::decode::<serde_json::Value>(token, &issuer.key, &validation) {
                 Ok(data) => {
                     let claims = data.claims;
@@ -331,7 +339,7 @@ impl Authority {
                         ErrorKind::InvalidIssuer => "the JWT's issuer is not a configured one",
                         ErrorKind::InvalidAudience => "the JWT is meant for another audience",
                         ErrorKind::ImmatureSignature => "the JWT is not valid yet",
-                        ErrorKind::MissingRequiredClaim(_) => "the JWT lacks exp or iss",
+                        ErrorKind::MissingRequiredClaim(_) => "the JWT lacks exp, iss or aud",
                         _ => why,
                     };
                 }
@@ -393,6 +401,14 @@ impl Authority {
         let claims = serde_json::to_vec(&claims).map_err(|e| Error::internal(e.to_string()))?;
         Ok((signer.token(&claims), expires_ms))
     }
+}
+
+/// Whether a JWT's header has `crit`: who does not know the extensions it names must refuse the token (RFC 7515 section 4.1.11).
+fn has_critical_extension(token: &str) -> bool {
+    use base64::Engine as _;
+    let header = token.split('.').next().unwrap_or_default();
+    let header = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(header).unwrap_or_default();
+    serde_json::from_slice::<serde_json::Value>(&header).is_ok_and(|header| header.get("crit").is_some())
 }
 
 fn hash(bytes: &[u8]) -> [u8; 32] {

@@ -103,6 +103,8 @@ pub struct HttpSettings {
     pub public_url: Option<String>,
     /// Files of the console: path below `/console/`, content type, whether the bytes are gzip, bytes.
     pub console: &'static [(&'static str, &'static str, bool, &'static [u8])],
+    /// Pages of the documentation: path below `/docs/`, HTML, Markdown.
+    pub docs: &'static [(&'static str, &'static str, &'static str)],
     /// Whether `/echo` answers.
     pub echo: bool,
 }
@@ -153,6 +155,8 @@ pub struct Board {
     readers: Mutex<(u64, HashMap<u64, Arc<Reader>>)>,
     group_waits: Mutex<HashMap<GroupId, Arc<Notify>>>,
     job_waits: Mutex<HashMap<JobId, Arc<Notify>>>,
+    /// The newest job's id: ids made one after another sort so even within a millisecond.
+    last_job: Mutex<JobId>,
     fan_out: tokio::sync::mpsc::UnboundedSender<Vec<Arc<Reader>>>,
     dying: tokio::sync::mpsc::UnboundedSender<GroupId>,
     /// Bytes on their way to the commit loop.
@@ -165,7 +169,7 @@ pub struct Board {
     stopped: watch::Sender<bool>,
     failure: watch::Sender<Option<String>>,
     ready: AtomicBool,
-    counters: Counters,
+    counters: Arc<Counters>,
     listeners: Mutex<Vec<String>>,
     group_ids: Mutex<HashMap<(TopicId, Box<str>), GroupId>>,
 }
@@ -200,6 +204,7 @@ impl Board {
             readers: Mutex::default(),
             group_waits: Mutex::default(),
             job_waits: Mutex::default(),
+            last_job: Mutex::new(JobId(0)),
             fan_out,
             dying,
             inflight: Arc::new(Semaphore::new(inflight)),
@@ -211,7 +216,7 @@ impl Board {
             stopped: watch::channel(false).0,
             failure: watch::channel(None).0,
             ready: AtomicBool::new(false),
-            counters: Counters::default(),
+            counters: Arc::default(),
             listeners: Mutex::default(),
             group_ids: Mutex::default(),
             settings,
@@ -402,7 +407,7 @@ impl Board {
     }
 
     /// The counters, for those who serve connections.
-    pub fn counters(&self) -> &Counters {
+    pub fn counters(&self) -> &Arc<Counters> {
         &self.counters
     }
 
@@ -579,6 +584,16 @@ impl Board {
 
     pub(crate) fn group_dying(&self, group: GroupId) {
         let _ = self.dying.send(group);
+    }
+
+    /// An id for a new job, above all that were made before.
+    pub(crate) fn next_job(&self, random: u128) -> JobId {
+        let id = JobId::new(self.now_ms() as u64, random);
+        let mut last = lock(&self.last_job);
+        // The step is random, so that the next id cannot be guessed from the last.
+        let step = (random & u128::from(u64::MAX)) + 1;
+        *last = if id > *last { id } else { JobId(last.0.saturating_add(step)) };
+        *last
     }
 
     pub(crate) fn job_wait_for(&self, job: JobId) -> Arc<Notify> {

@@ -98,26 +98,50 @@ fn default_fix(kind: Kind) -> &'static str {
     }
 }
 
-/// The problem document as a JSON value, for bodies, events and WebSocket messages.
+/// The problem document as a JSON value, for bodies, events and WebSocket messages. Without a trace id of the caller's it gets one of
+/// its own, by which a fault is found in the log.
 pub fn value(error: &Error, trace: Option<&str>) -> serde_json::Value {
-    let mut problem = serde_json::json!({
+    let made;
+    let trace = match trace {
+        Some(trace) => trace,
+        None => {
+            made = new_trace();
+            &made
+        }
+    };
+    if matches!(error.kind, Kind::Internal | Kind::Corrupt) {
+        tracing::error!(%error, trace, "a request failed by a fault of the server");
+    }
+    serde_json::json!({
         "type": format!("/docs/errors#{}", error.code),
         "title": title_of(error),
         "status": status(error.kind).as_u16(),
         "detail": error.detail,
         "code": error.code,
         "fix": if error.fix.is_empty() { default_fix(error.kind) } else { &error.fix },
-    });
-    if let (Some(trace), Some(members)) = (trace, problem.as_object_mut()) {
-        members.insert("trace".into(), trace.into());
-    }
-    problem
+        "trace": trace,
+    })
+}
+
+/// A trace id as W3C Trace Context has them: 16 random bytes in hex.
+fn new_trace() -> String {
+    let mut bytes = [0; 16];
+    // Without random numbers nothing else works either; the id is for people.
+    let _ = aws_lc_rs::rand::fill(&mut bytes);
+    format!("{:032x}", u128::from_be_bytes(bytes))
 }
 
 /// The answer for an error: `application/problem+json`, never cached, with `Retry-After` and `WWW-Authenticate` where they belong.
 pub fn response(error: &Error, trace: Option<&str>) -> Response<Body> {
-    let mut response = Response::new(Body::from(value(error, trace).to_string()));
-    *response.status_mut() = status(error.kind);
+    with_status(error, status(error.kind), trace)
+}
+
+/// The same with a status that no kind stands for: 405, 415, 426, 431.
+pub fn with_status(error: &Error, status: StatusCode, trace: Option<&str>) -> Response<Body> {
+    let mut problem = value(error, trace);
+    problem["status"] = status.as_u16().into();
+    let mut response = Response::new(Body::from(problem.to_string()));
+    *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -144,6 +168,8 @@ mod tests {
             let json: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
             assert_eq!(json["type"], "/docs/errors#SB0999");
             assert_eq!(json["trace"], "t");
+            let own = value(&Error::new(kind, "SB0999", "what happened"), None);
+            assert_eq!(own["trace"].as_str().unwrap().len(), 32);
             assert!(!json["title"].as_str().unwrap().is_empty() && !json["fix"].as_str().unwrap().is_empty());
         }
     }

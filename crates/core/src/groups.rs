@@ -413,6 +413,7 @@ impl Core {
                 (End::Back(Some(delay_ms)), 0)
             }
             Settle::Extend { lease_ms } => {
+                let lease_ms = if lease_ms == 0 { group.cold.options.lease_ms } else { lease_ms };
                 within("a lease", lease_ms, LEASE_MS.0, LEASE_MS.1)?;
                 let Delivery { group, partition, offset, .. } = d;
                 self.emit(s, Change::Extend { group, partition, offset, lease_ms })?;

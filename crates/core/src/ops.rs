@@ -103,7 +103,7 @@ pub enum Settle {
     Dead,
     /// A new term from now.
     Extend {
-        /// Its length.
+        /// Its length; 0 for that of the group.
         lease_ms: u64,
     },
 }

@@ -57,7 +57,7 @@ fn handle(http: http::Request<hyper::body::Incoming>, _: Arc<Connection>) -> Box
 #[tokio::main]
 async fn main() {
     let port = std::env::args().nth(1).and_then(|port| port.parse().ok()).unwrap_or(7079);
-    let host = Host::new(Arc::new(handle), NetLimits::default(), NetCounters::new([]));
+    let host = Host::new(Arc::new(handle), NetLimits::default(), NetCounters::new([], Arc::default()));
     let listener = Listener { addr: ([127, 0, 0, 1], port).into(), only: None, tls: None };
     match Server::http_only(host, vec![listener]) {
         Ok(server) => {

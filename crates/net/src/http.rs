@@ -140,7 +140,7 @@ impl Host {
             http1 && (request.headers().contains_key(header::UPGRADE) || request.method() == Method::CONNECT);
         let mut response = match check(&request) {
             Ok(()) => self.ask(request, conn).await,
-            Err(error) => problem::response(&error, None),
+            Err((error, status)) => problem::with_status(&error, status, None),
         };
         if last && response.status() != StatusCode::SWITCHING_PROTOCOLS {
             let headers = response.headers_mut();
@@ -166,7 +166,7 @@ impl Host {
                 problem::response(&error, None)
             }
             Err(_) => {
-                NetCounters::add(&self.counters.panics);
+                self.counters.panicked();
                 tracing::error!(%path, "a request handler panicked; this is a fault of the server");
                 problem::response(&Error::internal("The server failed while it answered."), None)
             }
@@ -236,7 +236,7 @@ pub(crate) async fn until_killed(run: BoxFuture<()>, ticket: Arc<Ticket>, counte
     })
     .await;
     if outcome.is_err() {
-        NetCounters::add(&counters.panics);
+        counters.panicked();
         tracing::error!("a connection's task panicked; this is a fault of the server");
     }
 }
@@ -253,19 +253,22 @@ async fn discard(mut conn: Conn) {
 }
 
 /// What every request must have.
-fn check(request: &Request<Incoming>) -> Result<(), Error> {
+fn check(request: &Request<Incoming>) -> Result<(), (Error, StatusCode)> {
+    let invalid = |detail: &'static str| Err((Error::invalid(detail), StatusCode::BAD_REQUEST));
     let mut hosts = request.headers().get_all(header::HOST).iter();
     match (request.version(), hosts.next(), hosts.next()) {
-        (_, _, Some(_)) => Err(Error::invalid("There is more than one Host header.")),
-        (Version::HTTP_11, None, _) => Err(Error::invalid("The Host header is missing.")),
+        (_, _, Some(_)) => invalid("There is more than one Host header."),
+        (Version::HTTP_11, None, _) => invalid("The Host header is missing."),
         (Version::HTTP_2, Some(host), None)
             if request.uri().authority().is_some_and(|authority| authority.as_str() != host) =>
         {
-            Err(Error::invalid("The Host header is not the authority of the request."))
+            invalid("The Host header is not the authority of the request.")
         }
-        _ if request.headers().len() > 256 => {
-            Err(Error::new(Kind::TooLarge, "SB0203", "There are more than 256 headers."))
-        }
+        _ if request.headers().len() > 256 => Err((
+            Error::new(Kind::TooLarge, "SB0212", "There are more than 256 headers.")
+                .fix("Send fewer headers; cookies that grew are a frequent cause."),
+            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+        )),
         _ => Ok(()),
     }
 }

@@ -124,7 +124,7 @@ impl Server {
         listeners: Vec<Listener>,
         limits: NetLimits,
     ) -> Result<Server, NetError> {
-        let counters = NetCounters::new(protocols.iter().map(|p| p.name));
+        let counters = NetCounters::new(protocols.iter().map(|p| p.name), board.counters().clone());
         let host = Host::new(login::handler(board.clone(), protocols), limits, counters);
         Server::with(host, Some(board), protocols, listeners)
     }
@@ -302,7 +302,7 @@ async fn connection(
             let serve = host.serve(conn, peer, what == Found::Http2, Arc::new(open));
             tokio::spawn(async move {
                 if AssertUnwindSafe(serve).catch_unwind().await.is_err() {
-                    NetCounters::add(&counters.panics);
+                    counters.panicked();
                     tracing::error!("an HTTP connection panicked; this is a fault of the server");
                 }
             });

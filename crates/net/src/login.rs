@@ -3,9 +3,9 @@
 use crate::http::{Connection, Handler};
 use crate::ws::handshake::is_websocket;
 use base64::Engine as _;
-use http::{HeaderMap, Request, Uri, header};
+use http::{HeaderMap, HeaderValue, Request, Response, Uri, header};
 use hyper::body::Incoming;
-use sb_board::mount::{Answer, Descriptor, Mount};
+use sb_board::mount::{Answer, Body, Descriptor, Mount};
 use sb_board::{Access, Board, Credentials, HttpSettings, problem};
 use sb_core::model::{Error, Kind};
 use std::net::IpAddr;
@@ -28,7 +28,7 @@ enum Given {
 }
 
 fn refused(detail: &'static str) -> Error {
-    Error::new(Kind::Unauthenticated, "SB0503", detail)
+    Error::new(Kind::Unauthenticated, "SB0501", detail)
         .fix("Send Authorization: Bearer TOKEN, Sb-Api-Key: KEY, or Basic with the key as password.")
 }
 
@@ -64,13 +64,10 @@ fn given(headers: &HeaderMap, uri: &Uri) -> Result<Given, Error> {
         return Ok(Given::Token(key.trim().to_owned()));
     }
     let token = uri.query().and_then(|query| query.split('&').find_map(|pair| pair.strip_prefix("token=")));
-    match token {
-        Some(token) => match unescape(token) {
-            Some(token) if !token.is_empty() => Ok(Given::Token(token)),
-            _ => Err(refused("The token parameter cannot be read.")),
-        },
-        None => Ok(Given::None),
-    }
+    // Only a token of ours, which lives for an hour at most: addresses end up in logs and histories. Anything else may be a parameter
+    // of somebody's own page, and is no login.
+    let token = token.and_then(unescape).filter(|token| token.starts_with("sbt_"));
+    Ok(token.map_or(Given::None, Given::Token))
 }
 
 /// Percent-decoding of a query value.
@@ -174,6 +171,18 @@ fn check_host(request: &Request<Incoming>, conn: &Connection, board: &Board) -> 
     }
 }
 
+/// Lets a page of an allowed origin read an answer that is given before any protocol is asked.
+fn readable(response: &mut Response<Body>, headers: &HeaderMap, settings: &HttpSettings) {
+    let Some(origin) = headers.get(header::ORIGIN) else { return };
+    if !origin.to_str().is_ok_and(|text| origin_allowed(text, None, settings)) {
+        return;
+    }
+    let headers = response.headers_mut();
+    headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
+    headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static("WWW-Authenticate, Retry-After"));
+    headers.append(header::VARY, HeaderValue::from_static("Origin"));
+}
+
 /// The handler that logs in and asks the protocols in the order of the table.
 pub(crate) fn handler(board: Arc<Board>, protocols: &'static [&'static Descriptor]) -> Handler {
     Arc::new(move |request, conn| {
@@ -185,7 +194,11 @@ pub(crate) fn handler(board: Arc<Board>, protocols: &'static [&'static Descripto
             });
             let access = match judged.and_then(|()| login(&board, &conn, &request)) {
                 Ok(access) => access,
-                Err(error) => return Answer::Response(problem::response(&error, None)),
+                Err(error) => {
+                    let mut response = problem::response(&error, None);
+                    readable(&mut response, request.headers(), board.http());
+                    return Answer::Response(response);
+                }
             };
             let mut http = request;
             for protocol in protocols {
@@ -220,15 +233,16 @@ mod tests {
         assert!(read(&[], "/") == Ok(Given::None));
         assert!(read(&[("authorization", "bearer  abc")], "/?token=x") == token("abc"));
         assert!(read(&[("sb-api-key", "k")], "/") == token("k"));
-        assert!(read(&[], "/?a=b&token=a%2Eb") == token("a.b"));
+        assert!(read(&[], "/?a=b&token=sbt_a%2Eb") == token("sbt_a.b"));
         let basic = Ok(Given::Password("u".into(), "p:q".into()));
         assert!(read(&[("authorization", "Basic dTpwOnE=")], "/") == basic);
         for bad in ["Basic ###", "Basic dQ==", "Digest x", "Bearer", "Bearer "] {
             assert!(read(&[("authorization", bad)], "/").is_err(), "{bad}");
         }
         assert!(read(&[("authorization", "Bearer a"), ("authorization", "Bearer b")], "/").is_err());
-        assert!(read(&[], "/?token=%2").is_err());
-        assert!(read(&[], "/?token=%ff").is_err());
+        for none in ["/?token=", "/?token=%2", "/?token=%ff", "/?token=secret", "/?TOKEN=sbt_x"] {
+            assert!(read(&[], none) == Ok(Given::None), "{none}");
+        }
     }
 
     #[test]

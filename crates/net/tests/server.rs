@@ -95,7 +95,7 @@ fn start_with(tls: Option<Arc<rustls::ServerConfig>>, most: u64) -> Running {
         spread: Duration::from_millis(50),
         ..NetLimits::default()
     };
-    let host = Host::new(Arc::new(handle), limits, NetCounters::new([]));
+    let host = Host::new(Arc::new(handle), limits, NetCounters::new([], Arc::default()));
     let listener = Listener { addr: ([127, 0, 0, 1], 0).into(), only: None, tls };
     let server = Server::http_only(host, vec![listener]).unwrap();
     let (addr, counters) = (server.local_addrs()[0], server.counters());
@@ -133,7 +133,7 @@ async fn http1_basics() {
         answer.starts_with("HTTP/1.1 500") && answer.contains("SB0901") && answer.ends_with("ok"),
         "{answer}"
     );
-    assert_eq!(server.counters.panics.load(Ordering::Relaxed), 1);
+    assert_eq!(server.counters.board.panics.load(Ordering::Relaxed), 1);
     server.stop().await;
 }
 
@@ -223,7 +223,7 @@ async fn too_many_connections() {
 #[tokio::test]
 async fn a_port_that_is_taken_names_its_owner() {
     let server = start();
-    let host = Host::new(Arc::new(handle), NetLimits::default(), NetCounters::new([]));
+    let host = Host::new(Arc::new(handle), NetLimits::default(), NetCounters::new([], Arc::default()));
     let listener = Listener { addr: server.addr, only: None, tls: None };
     match Server::http_only(host, vec![listener]).err().unwrap() {
         NetError::Taken { owner: Some(owner), .. } => assert_eq!(owner.pid, std::process::id()),
@@ -319,7 +319,7 @@ async fn websocket_over_http1() {
     let (_, mut client) = open(&server, "").await;
     client.send(0x81, b"panic").await;
     assert_eq!(client.next().await, Some(Event::Close(1011, String::new())));
-    assert_eq!(server.counters.panics.load(Ordering::Relaxed), 1);
+    assert_eq!(server.counters.board.panics.load(Ordering::Relaxed), 1);
     for (first, payload, code) in [
         (0x83, &b""[..], 1002),
         (0x81, b"\xff", 1007),

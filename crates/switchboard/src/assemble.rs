@@ -19,6 +19,7 @@ use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 
 include!(concat!(env!("OUT_DIR"), "/console.rs"));
+include!(concat!(env!("OUT_DIR"), "/docs.rs"));
 
 /// Runs the server until it is told to stop.
 pub fn run(config: Config, mode: Mode) -> Result<(), CliError> {
@@ -252,6 +253,7 @@ fn http(config: &Config, mode: &Mode) -> Result<HttpSettings, CliError> {
         max_body: size(config.limits.request.max(config.limits.message)),
         public_url: config.public_url.clone(),
         console: CONSOLE,
+        docs: DOCS,
         echo: config.echo,
     })
 }

@@ -5,6 +5,7 @@ import itertools
 import json
 import os
 import pathlib
+import re
 import signal
 import socket
 import struct
@@ -289,19 +290,16 @@ class Sse:
         self._events = self._parse()
 
     def _lines(self):
-        rest, skip_lf = b"", False
+        rest, skip_lf = [], False
         for chunk in self.response.iter_bytes():
-            for i in range(len(chunk)):
-                byte = chunk[i : i + 1]
-                if skip_lf and byte == b"\n":
-                    skip_lf = False
-                    continue
-                skip_lf = byte == b"\r"
-                if byte in (b"\r", b"\n"):
-                    yield rest.decode()
-                    rest = b""
-                else:
-                    rest += byte
+            if skip_lf and chunk.startswith(b"\n"):
+                chunk = chunk[1:]
+            skip_lf = chunk.endswith(b"\r")
+            *lines, tail = re.split(rb"\r\n|\r|\n", chunk)
+            for line in lines:
+                yield b"".join([*rest, line]).decode()
+                rest = []
+            rest.append(tail)
 
     def _parse(self):
         event = {"event": "message", "data": [], "id": None}
@@ -360,13 +358,13 @@ class Ws:
         self._ids = itertools.count(1)
         self._pushed = []
 
-    def send(self, message, body=None):
-        """As a text frame, or with `body` (bytes) as a binary one."""
+    def send(self, message, binary=None):
+        """As a text frame, or with `binary` (a body's bytes) as a binary one."""
         head = json.dumps(message)
-        if body is None:
+        if binary is None:
             self.raw.send(head)
         else:
-            self.raw.send(struct.pack(">I", len(head.encode())) + head.encode() + body)
+            self.raw.send(struct.pack(">I", len(head.encode())) + head.encode() + binary)
 
     def recv(self, timeout=PATIENCE):
         frame = self.raw.recv(timeout=timeout)
@@ -379,18 +377,18 @@ class Ws:
         got["_bytes"], got["_binary"] = frame[4 + length :], True
         return got
 
-    def ask(self, op, body=None, **members):
-        """Sends a request and gives its answer; what is pushed meanwhile is kept for `push`."""
+    def ask(self, op, binary=None, /, **members):
+        """Sends a request and gives its answer; what is pushed meanwhile is kept for `push`. `body=` is a member of the JSON."""
         ident = next(self._ids)
-        self.send({"op": op, "id": ident, **members}, body)
+        self.send({"op": op, "id": ident, **members}, binary)
         while True:
             got = self.recv()
             if got.get("id") == ident and got.get("op") in ("ok", "error"):
                 return got
             self._pushed.append(got)
 
-    def ok(self, op, body=None, **members):
-        got = self.ask(op, body, **members)
+    def ok(self, op, binary=None, /, **members):
+        got = self.ask(op, binary, **members)
         assert got["op"] == "ok", got
         return got
 

@@ -10,7 +10,7 @@ import pytest
 from sb import background, config, head_of, unique
 
 CONFIG = config()
-GOOD = b"GET /livez HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+GOOD = b"GET /livez HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -35,14 +35,14 @@ def still_serving(api):
     "length", ["99999999999999999999999999", "18446744073709551616", "-1", "+5", "0x10", "1e3", "5, 6", "", "abc"]
 )
 def test_content_length_that_is_no_number(server, length):
-    raw = server.raw(f"POST /topics/x HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\nhello".encode(), close_write=True)
+    raw = server.raw(f"POST /topics/x HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n\r\nhello".encode(), close_write=True)
     assert head_of(raw)[0] in (0, 400, 413), raw[:200]
 
 
 @pytest.mark.parametrize("length", ["9223372036854775807", "18446744073709551615", "1099511627776", "1048577"])
 def test_content_length_beyond_the_limit(server, length):
     began = time.monotonic()
-    raw = server.raw(f"POST /topics/x HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\nhello".encode(), 8)
+    raw = server.raw(f"POST /topics/x HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n\r\nhello".encode(), 8)
     status, fields = head_of(raw)
     assert status in (400, 413) and time.monotonic() - began < 12, raw[:200]
     if status == 413:
@@ -50,22 +50,22 @@ def test_content_length_beyond_the_limit(server, length):
 
 
 SMUGGLING = [
-    b"POST /topics/x HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello!",
-    b"POST /topics/x HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nGET /smuggled HTTP/1.1\r\n\r\n",
-    b"POST /topics/x HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: xchunked\r\n\r\n0\r\n\r\n",
-    b"POST /topics/x HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n",
-    b"POST /topics/x HTTP/1.1\r\nHost: x\r\nTransfer-Encoding : chunked\r\n\r\n0\r\n\r\n",
-    b"POST /topics/x HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nFFFFFFFFFFFFFFFFFF\r\n",
-    b"POST /topics/x HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n-1\r\n",
-    b"POST /topics/x HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhelloX\r\n0\r\n\r\n",
-    b"GET /livez HTTP/1.1\r\nHost: x\r\n folded: x\r\n\r\n",
-    b"GET /livez HTTP/1.1\r\nHost: x\r\nBad Name: x\r\n\r\n",
-    b"GET /livez HTTP/1.1\r\nHost: x\r\nName: a\x00b\r\n\r\n",
-    b"GET /livez HTTP/1.1\r\nHost: x\r\n: empty\r\n\r\n",
-    b"GET /li\x00vez HTTP/1.1\r\nHost: x\r\n\r\n",
-    b"GET  /livez HTTP/1.1\r\nHost: x\r\n\r\n",
-    b"GET /livez HTTP/9.9\r\nHost: x\r\n\r\n",
-    b"GET http://[::1 HTTP/1.1\r\nHost: x\r\n\r\n",
+    b"POST /topics/x HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello!",
+    b"POST /topics/x HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nGET /smuggled HTTP/1.1\r\n\r\n",
+    b"POST /topics/x HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: xchunked\r\n\r\n0\r\n\r\n",
+    b"POST /topics/x HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n",
+    b"POST /topics/x HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding : chunked\r\n\r\n0\r\n\r\n",
+    b"POST /topics/x HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nFFFFFFFFFFFFFFFFFF\r\n",
+    b"POST /topics/x HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n-1\r\n",
+    b"POST /topics/x HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhelloX\r\n0\r\n\r\n",
+    b"GET /livez HTTP/1.1\r\nHost: localhost\r\n folded: x\r\n\r\n",
+    b"GET /livez HTTP/1.1\r\nHost: localhost\r\nBad Name: x\r\n\r\n",
+    b"GET /livez HTTP/1.1\r\nHost: localhost\r\nName: a\x00b\r\n\r\n",
+    b"GET /livez HTTP/1.1\r\nHost: localhost\r\n: empty\r\n\r\n",
+    b"GET /li\x00vez HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    b"GET  /livez HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    b"GET /livez HTTP/9.9\r\nHost: localhost\r\n\r\n",
+    b"GET http://[::1 HTTP/1.1\r\nHost: localhost\r\n\r\n",
     b"\r\n\r\n\r\n\x00\x01\x02",
 ]
 
@@ -85,18 +85,18 @@ def test_ambiguous_requests_get_one_refusal(server, data):
 
 def test_header_list_too_large(server):
     for many in (b"".join(b"H%d: x\r\n" % i for i in range(300)), b"H: " + b"x" * 70000 + b"\r\n"):
-        raw = server.raw(b"GET /livez HTTP/1.1\r\nHost: x\r\n" + many + b"\r\n", 8)
+        raw = server.raw(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n" + many + b"\r\n", 8)
         assert head_of(raw)[0] in (0, 431), raw[:200]
 
 
 def test_a_hundred_thousand_headers(server):
-    data = b"GET /livez HTTP/1.1\r\nHost: x\r\n" + b"".join(b"H%d: x\r\n" % i for i in range(100000)) + b"\r\n"
+    data = b"GET /livez HTTP/1.1\r\nHost: localhost\r\n" + b"".join(b"H%d: x\r\n" % i for i in range(100000)) + b"\r\n"
     raw = server.raw(data, 10)
     assert head_of(raw)[0] in (0, 431), raw[:200]
 
 
 def test_a_path_without_end(server):
-    raw = server.raw(b"GET /" + b"a" * 200000 + b" HTTP/1.1\r\nHost: x\r\n\r\n", 8)
+    raw = server.raw(b"GET /" + b"a" * 200000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n", 8)
     assert head_of(raw)[0] in (0, 400, 414, 431), raw[:200]
 
 
@@ -164,8 +164,8 @@ def test_slow_clients_are_closed(server):
     clients = {
         "nothing": background(lambda: silent(b"")),
         "half a line": background(lambda: silent(b"GET /li")),
-        "half a head": background(lambda: silent(b"GET /livez HTTP/1.1\r\nHost: x\r\n")),
-        "a drip": background(lambda: silent(b"GET /livez HTTP/1.1\r\nHost: x\r\n", b"A: b\r\n")),
+        "half a head": background(lambda: silent(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n")),
+        "a drip": background(lambda: silent(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n", b"A: b\r\n")),
         "half a preface": background(lambda: silent(b"PRI * HTTP/2.0\r\n")),
     }
     for name, client in clients.items():
@@ -176,7 +176,7 @@ def test_slow_clients_are_closed(server):
 def test_a_body_that_stops_does_not_hold_anything(server, api):
     topic = unique("half")
     api.put_topic(topic)
-    head = f"POST /topics/{topic} HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n".encode()
+    head = f"POST /topics/{topic} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\n".encode()
     for _ in range(50):
         server.raw(head + b"x" * 500, 5, close_write=True)
     assert api.info(topic)["messages"] == 0
@@ -197,7 +197,7 @@ def test_pipelined_requests_are_answered_in_order(server):
 def test_request_bodies_of_a_gigabyte_are_cut_off(server):
     def chunks():
         with socket.create_connection(("127.0.0.1", server.port), timeout=10) as pipe:
-            pipe.sendall(b"POST /topics/big HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
+            pipe.sendall(b"POST /topics/big HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n")
             sent = 0
             block = b"100000\r\n" + bytes(1 << 20) + b"\r\n"
             try:
@@ -219,7 +219,7 @@ def test_sse_readers_that_never_read(server, api):
     for _ in range(20):
         pipe = socket.create_connection(("127.0.0.1", server.port))
         pipe.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        pipe.sendall(f"GET /topics/{topic}?from=start HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\n\r\n".encode())
+        pipe.sendall(f"GET /topics/{topic}?from=start HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n".encode())
         lazy.append(pipe)
     block = os.urandom(1 << 19).hex().encode()
     before = server.rss_kib()

@@ -53,6 +53,7 @@ def test_status(api):
     for member in ("version", "uptime", "node", "mode", "connections", "topics", "groups", "jobs", "messages_in"):
         assert member in after, member
     assert after["messages_in"] == before["messages_in"] + 1
+    assert after["connections"] >= 1
     assert after["memory"]["used"] <= after["memory"]["budget"] and after["listeners"]
     assert after["journal_bytes"] > 0 and "messages_out" in after
 
@@ -84,4 +85,11 @@ def test_console_and_docs(api):
     got = api.get("/console/", follow_redirects=True)
     assert got.status_code == 200 and got.headers["content-type"].startswith("text/html")
     got = api.get("/docs/errors", follow_redirects=True)
-    assert got.status_code == 200 and "SB0301" in got.text
+    assert got.status_code == 200 and got.headers["content-type"].startswith("text/html")
+    assert 'id="SB0301"' in got.text
+    assert "text/markdown" in api.ok("GET", "/docs/errors.md").headers["content-type"]
+    index = api.get("/docs", follow_redirects=True)
+    assert index.status_code == 200
+    for path in re.findall(r'href="([^"#]+)"', index.text + api.ok("GET", "/docs/patterns/").text.replace('href="', 'href="/docs/patterns/')):
+        if "://" not in path and not path.startswith("/docs/patterns//"):
+            api.ok("GET", path)

@@ -209,6 +209,23 @@ def test_sse_starts_at_the_end(api, topic):
         assert pulse.result() == "tick"
 
 
+def test_last_counts_what_matches(api):
+    """Through a wildcard over a topic that claims addresses, and over several partitions."""
+    stem = unique("last")
+    api.put_topic(f"{stem}-all", claims=[f"{stem}.>"], partitions=3)
+    for i in range(40):
+        kind = "rare" if i % 10 == 0 else "often"
+        api.publish(f"{stem}.{kind}", str(i), headers={"Sb-Key": f"k{i % 7}"})
+    assert sorted(api.bodies(f"{stem}.rare", last=2)) == [b"20", b"30"]
+    assert sorted(api.bodies(f"{stem}.rare", last=100)) == [b"0", b"10", b"20", b"30"]
+    assert sorted(api.bodies(f"{stem}-all", last=3)) == [b"37", b"38", b"39"]
+    assert api.bodies(f"{stem}.none.*", last=5) == []
+    with api.sse(f"/topics/{stem}.rare", {"last": 2}) as events:
+        assert sorted(e["data"] for e in events.take(2)) == ["20", "30"]
+        api.publish(f"{stem}.rare", "new")
+        assert events.next()["data"] == "new"
+
+
 def test_sse_resumes_behind_the_last_event(api, topic):
     sent = fill(api, topic, 10)
     with api.sse(f"/topics/{topic}", headers={"Last-Event-ID": sent[3]["id"]}) as events:

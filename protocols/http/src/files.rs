@@ -1,4 +1,4 @@
-//! Files: the console that is part of the binary, and folders of the user's (docs/http.md §6).
+//! Files: the console and the documentation, which are part of the binary, and folders of the user's (docs/http.md §6).
 //!
 //! A path is decoded once and split; a segment that begins with a dot or holds a separator is not served. What is left is resolved on
 //! disk and must still lie in the folder, so that no symbolic link leads out.
@@ -30,6 +30,12 @@ pub(crate) async fn serve(settings: &HttpSettings, parts: &Parts) -> Result<Opti
     }
     if let Some(rest) = path.strip_prefix("/console/") {
         return Ok(console(settings, parts, rest));
+    }
+    if path == "/docs" {
+        return Ok(Some(redirect("/docs/")));
+    }
+    if let Some(rest) = path.strip_prefix("/docs/") {
+        return Ok(page(settings, parts, rest));
     }
     for (prefix, folder) in &settings.static_dirs {
         let Some(rest) = below(prefix, path) else { continue };
@@ -106,6 +112,24 @@ fn console(settings: &HttpSettings, parts: &Parts, rest: &str) -> Option<Respons
     Some(tagged(response, &tag))
 }
 
+/// A page of the documentation; with `.md` behind its name as it was written.
+fn page(settings: &HttpSettings, parts: &Parts, rest: &str) -> Option<Response<Body>> {
+    let (name, plain) = rest.strip_suffix(".md").map_or((rest, false), |name| (name, true));
+    let (_, html, markdown) = settings.docs.iter().copied().find(|(path, ..)| *path == name)?;
+    let (content_type, text) = match plain {
+        true => ("text/markdown; charset=utf-8", markdown),
+        false => ("text/html; charset=utf-8", html),
+    };
+    let tag = format!("\"{:x}\"", xxh3_64(text.as_bytes()));
+    let mut response = match known(parts, &tag) {
+        true => empty(StatusCode::NOT_MODIFIED),
+        false => typed(StatusCode::OK, content_type, Bytes::from_static(text.as_bytes()).into()),
+    };
+    let policy = HeaderValue::from_static("default-src 'none'; style-src 'unsafe-inline'");
+    response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, policy);
+    Some(tagged(response, &tag))
+}
+
 /// The decoded segments of a path below a folder; `None` when one of them is not to be served.
 fn segments(rest: &str) -> Option<PathBuf> {
     let mut path = PathBuf::new();
@@ -123,13 +147,19 @@ fn segments(rest: &str) -> Option<PathBuf> {
 fn resolve(folder: &Path, rest: &str) -> Option<Resolved> {
     let wanted = segments(rest)?;
     let root = folder.canonicalize().ok()?;
+    // The type follows the name that was asked for, also where that is a link to another.
+    let mut content_type = content_type(&wanted);
     let mut path = root.join(wanted).canonicalize().ok()?;
+    let slash = rest.is_empty() || rest.ends_with('/');
     if path.is_dir() {
-        if !rest.is_empty() && !rest.ends_with('/') {
-            // Relative links of the page behind it need the slash. Only for what lies inside.
-            return inside(&root, &path).then_some(Resolved::Slash);
-        }
         path = path.join("index.html").canonicalize().ok()?;
+        if !slash {
+            // Relative links of the page behind it need the slash. Only for what lies inside and is served.
+            return (inside(&root, &path) && path.is_file()).then_some(Resolved::Slash);
+        }
+        content_type = "text/html; charset=utf-8";
+    } else if slash {
+        return None;
     }
     if !inside(&root, &path) {
         return None;
@@ -141,7 +171,7 @@ fn resolve(folder: &Path, rest: &str) -> Option<Resolved> {
     }
     let modified = meta.modified().ok().and_then(|t| t.duration_since(std::time::UNIX_EPOCH).ok());
     let tag = format!("\"{:x}-{:x}\"", modified.map_or(0, |d| d.as_nanos()), meta.len());
-    Some(Resolved::File { content_type: content_type(&path), length: meta.len(), tag, file })
+    Some(Resolved::File { content_type, length: meta.len(), tag, file })
 }
 
 fn inside(root: &Path, path: &Path) -> bool {
@@ -287,6 +317,7 @@ mod tests {
             "up",
             "env.txt",
             "nothing",
+            "index.html/",
             "a%00b",
             "%ff",
             "sub%5c..",

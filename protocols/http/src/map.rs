@@ -6,7 +6,7 @@ use crate::wire::{self, Query, frames, sse};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
-use http::{HeaderMap, Response, StatusCode, header};
+use http::{HeaderMap, header};
 use sb_board::access::{Delivered, From, Idempotency, Leased, Outcome, Receipt, Settle, Taken};
 use sb_board::mount::Body;
 use sb_board::tail::{Form, Given};
@@ -604,7 +604,7 @@ pub(crate) fn settles(verb: &str, given: SettleIn) -> Result<Vec<(String, Settle
         "ack" => Settle::Ack,
         "nack" if given.dead == Some(true) => Settle::Dead,
         "nack" => Settle::Nack { delay_ms: given.delay.map_or(0, |s| s.0) },
-        _ => Settle::Extend { lease_ms: lease_ms(given.lease)?.unwrap_or(30_000) },
+        _ => Settle::Extend { lease_ms: lease_ms(given.lease)?.unwrap_or(0) },
     };
     Ok(given.handles.into_iter().map(|handle| (handle, settle)).collect())
 }
@@ -776,21 +776,6 @@ pub(crate) fn problem_json(error: &Error) -> Bytes {
         Body::Full(bytes) => bytes,
         _ => Bytes::new(),
     }
-}
-
-/// A problem with a status that no kind stands for: 405, 415, 426.
-pub(crate) fn problem_with(error: &Error, status: StatusCode) -> Response<Body> {
-    let mut response = sb_board::problem::response(error, None);
-    *response.status_mut() = status;
-    if let Body::Full(bytes) = response.body()
-        && let Ok(mut json) = serde_json::from_slice::<serde_json::Value>(bytes)
-    {
-        if let Some(member) = json.get_mut("status") {
-            *member = status.as_u16().into();
-        }
-        *response.body_mut() = json_bytes(&json).into();
-    }
-    response
 }
 
 #[cfg(test)]

@@ -422,6 +422,9 @@ const RESERVED: [&str; 15] = [
     "hooks",
 ];
 
+/// Routes that need no login.
+const OPEN: [&str; 3] = ["livez", "readyz", "openapi"];
+
 struct Table {
     /// Routes by their number of segments.
     by_length: [Vec<(Vec<&'static str>, &'static Route)>; MAX_SEGMENTS],
@@ -483,7 +486,7 @@ pub(crate) fn find(method: &str, path: &str) -> Result<Found> {
         if route.method != method {
             // What looks like a service is one; anything else of that form may be a file.
             let file = template.first().is_some_and(|t| !is_literal(t))
-                && !segments.first().is_some_and(|first| first.contains('.'));
+                && !segments.first().is_some_and(|first| first.contains('.') && !first.starts_with('.'));
             if !file {
                 methods.push(route.method);
             }
@@ -574,10 +577,11 @@ pub(crate) fn handle(request: Request) -> BoxFuture<Answer> {
 
 /// A problem, with the status of those codes that are about HTTP itself.
 fn problem(error: &Error, trace: Option<&str>) -> Response<Body> {
+    let with = |status| sb_board::problem::with_status(error, status, trace);
     match error.code {
-        "SB0207" => map::problem_with(error, StatusCode::METHOD_NOT_ALLOWED),
-        "SB0208" => map::problem_with(error, StatusCode::UNSUPPORTED_MEDIA_TYPE),
-        "SB0211" => map::problem_with(error, StatusCode::UPGRADE_REQUIRED),
+        "SB0207" => with(StatusCode::METHOD_NOT_ALLOWED),
+        "SB0208" => with(StatusCode::UNSUPPORTED_MEDIA_TYPE),
+        "SB0211" => with(StatusCode::UPGRADE_REQUIRED),
         _ => sb_board::problem::response(error, trace),
     }
 }
@@ -597,10 +601,17 @@ async fn route(access: Access, board: &Arc<Board>, parts: Parts, body: RequestBo
     let own = settings.routes.iter().find(|r| r.http_method == method && r.path == path);
     let found = match own {
         Some(own) => own_route(own).ok_or_else(|| map::no_route(path, None))?,
-        None => find(method, path)?,
+        None => match find(method, path)? {
+            Found::Nothing if settings.routes.iter().any(|r| r.path == path) => Found::Methods(own_methods(settings, path)),
+            found => found,
+        },
     };
     match found {
         Found::Route(route, args) => {
+            // Before anything of the request is judged: who is nobody is told to log in, whatever else is wrong.
+            if !OPEN.contains(&route.id) {
+                access.known()?;
+            }
             let query = Query::parse(parts.uri.query(), route.query).map_err(map::invalid)?;
             (route.handler)(Cx { access, parts, body, args, query }).await
         }
@@ -615,7 +626,7 @@ async fn route(access: Access, board: &Arc<Board>, parts: Parts, body: RequestBo
                 Error::new(Kind::Invalid, "SB0207", format!("{path:.120} does not take {method:.20}"))
                     .fix(format!("Use {}", methods.join(", ")));
             let mut response = problem(&error, trace_id(&parts.headers));
-            set(&mut response, header::ALLOW, &allowed(path).join(", "));
+            set(&mut response, header::ALLOW, &allowed_here(settings, path).join(", "));
             Ok(Answer::Response(response))
         }
         Found::Nothing => match method {
@@ -641,14 +652,22 @@ fn own_route(own: &sb_board::Route) -> Option<Found> {
     ROUTES.iter().find(|r| r.id == id).map(|route| Found::Route(route, args))
 }
 
-fn options(settings: &HttpSettings, parts: &Parts) -> Response<Body> {
-    let path = parts.uri.path();
+/// The methods that a path of the user's own takes.
+fn own_methods(settings: &HttpSettings, path: &str) -> Vec<&'static str> {
+    let all = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"];
+    all.into_iter().filter(|m| settings.routes.iter().any(|r| r.path == path && r.http_method == *m)).collect()
+}
+
+/// Every method of a path, ours and the user's.
+fn allowed_here(settings: &HttpSettings, path: &str) -> Vec<&'static str> {
     let mut methods = allowed(path);
-    for own in settings.routes.iter().filter(|r| r.path == path) {
-        methods.extend(
-            ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"].into_iter().filter(|m| *m == own.http_method),
-        );
-    }
+    let own: Vec<_> = own_methods(settings, path).into_iter().filter(|m| !methods.contains(m)).collect();
+    methods.extend(own);
+    methods
+}
+
+fn options(settings: &HttpSettings, parts: &Parts) -> Response<Body> {
+    let mut methods = allowed_here(settings, parts.uri.path());
     if methods.is_empty() {
         methods = vec!["GET", "HEAD", "OPTIONS"];
     }

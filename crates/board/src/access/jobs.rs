@@ -72,7 +72,7 @@ impl Access {
         let method = self.method(&submit.method).await?;
         let topic = self.topic_named(&method.policy.topic)?;
         let now = self.board.now_ms();
-        let id = JobId::new(now as u64, random()?);
+        let id = self.board.next_job(random()?);
         let mut message = submit.message;
         message.strip_reserved();
         message.address = topic.address.clone();

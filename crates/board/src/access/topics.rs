@@ -9,6 +9,9 @@ use sb_core::model::{PartId, check_name};
 use sb_core::ops::{Batch, Commit, Dedup, Op, Reply};
 use sb_core::topics::{Policy, TopicView};
 
+/// How many messages are looked at for the newest ones that match.
+const LOOK_BACK: u64 = 100_000;
+
 /// Where tails and reads begin: topic, partition, whether it is read whole, offset.
 type Places = Vec<(Arc<Topic>, Arc<Part>, bool, u64)>;
 
@@ -153,6 +156,9 @@ impl Access {
     pub async fn read(&self, read: &Read) -> Result<ReadResult> {
         let cover = self.cover(&read.pattern)?;
         let mut places = self.places(&read.pattern, &read.from, read.partition, false).await?;
+        if let From::Last(n) = read.from {
+            self.newest(&read.pattern, cover, &mut places, n).await?;
+        }
         let limit = read.limit.clamp(1, MAX_MESSAGES);
         let max_bytes = read.max_bytes.clamp(1, MAX_BYTES);
         let mut messages = Vec::new();
@@ -217,7 +223,10 @@ impl Access {
     /// A reader that waits for more.
     pub async fn tail(&self, pattern: &Pattern, from: From, partition: Option<u32>) -> Result<Tail> {
         let cover = self.cover(pattern)?;
-        let places = self.places(pattern, &from, partition, true).await?;
+        let mut places = self.places(pattern, &from, partition, true).await?;
+        if let From::Last(n) = from {
+            self.newest(pattern, cover, &mut places, n).await?;
+        }
         Ok(Tail::open(
             self.board.clone(),
             self.principal.clone(),
@@ -298,6 +307,60 @@ impl Access {
             places.push((topic, part, whole, next));
         }
         Ok(places)
+    }
+
+    /// Moves the places, which lie `n` messages before the ends, to where exactly the newest `n` messages follow that match and may be
+    /// read. Where others lie between them it looks back in growing steps, over at most [`LOOK_BACK`] messages.
+    async fn newest(&self, pattern: &Pattern, cover: Cover, places: &mut Places, n: u64) -> Result<()> {
+        let filtered = cover != Cover::All || places.iter().any(|(_, _, whole, _)| !whole);
+        let most = LOOK_BACK / (places.len() as u64).max(1);
+        if !filtered && (places.len() < 2 || n > most) {
+            return Ok(());
+        }
+        // Time, place and offset of what matches.
+        let mut found: Vec<(i64, usize, u64)> = Vec::new();
+        for (at, (topic, part, whole, next)) in places.iter_mut().enumerate() {
+            let (first, end) = part.bounds();
+            *next = end;
+            let (mut high, mut step, mut left, mut count) = (end, n.clamp(1, 4_096), most, 0);
+            while count < n && high > first && left > 0 {
+                let low = high.saturating_sub(step.min(left)).max(first);
+                let mut from = low;
+                while from < high {
+                    let batches = match self.batches(&topic.name, part, from, MAX_BYTES).await {
+                        // Retention was faster.
+                        Err(error) if error.kind == Kind::Gone => break,
+                        batches => batches?,
+                    };
+                    if batches.is_empty() {
+                        break;
+                    }
+                    for batch in batches {
+                        for record in batch.records().iter().filter(|r| r.offset >= from && r.offset < high) {
+                            let address = &record.message.address;
+                            if (*whole || pattern.matches(address))
+                                && (cover == Cover::All || self.principal.may(Verb::Read, address))
+                            {
+                                found.push((record.message.time_ms, at, record.offset));
+                                count += 1;
+                            }
+                        }
+                        from = from.max(batch.end());
+                    }
+                }
+                left -= high - low;
+                high = low;
+                step = step.saturating_mul(4).min(16_384);
+            }
+        }
+        found.sort_unstable();
+        let extra = found.len().saturating_sub(usize::try_from(n).unwrap_or(usize::MAX));
+        for (_, at, offset) in found.drain(extra..) {
+            if let Some((_, _, _, next)) = places.get_mut(at) {
+                *next = offset.min(*next);
+            }
+        }
+        Ok(())
     }
 
     /// Creates a topic or replaces its policy; true when created.
