@@ -221,11 +221,7 @@ impl Board {
                 commit::declare(&board, &view);
             }
         }
-        let (start, end) = engine
-            .core
-            .topic_by_id(TopicId::JOBS)
-            .and_then(|t| t.parts.first().copied())
-            .map_or((0, 0), |p| (p.start, p.end));
+        let (start, end) = engine.core.topic_by_id(TopicId::JOBS).and_then(|t| t.parts.first().copied()).map_or((0, 0), |p| (p.start, p.end));
         let jobs = Part::new(
             PartId { topic: TopicId::JOBS, partition: 0 },
             sb_core::jobs::JOBS_NAME.into(),
@@ -257,11 +253,7 @@ impl Board {
                     for (batch, part) in effects.appended.iter().zip(&parts) {
                         bytes += batch.bytes.len();
                         if let Some(part) = part {
-                            part.restore(
-                                batch.base,
-                                batch.base + u64::from(batch.count),
-                                batch.bytes.clone(),
-                            );
+                            part.restore(batch.base, batch.base + u64::from(batch.count), batch.bytes.clone());
                         }
                     }
                     board.set_disk_full(true);
@@ -367,8 +359,7 @@ impl Board {
     pub async fn metrics(&self) -> String {
         let status = self.status().await;
         let one = |value: u64| vec![(String::new(), value as f64)];
-        let jobs =
-            status.jobs.iter().map(|(s, n)| (format!("{{state=\"{}\"}}", s.name()), *n as f64)).collect();
+        let jobs = status.jobs.iter().map(|(s, n)| (format!("{{state=\"{}\"}}", s.name()), *n as f64)).collect();
         self.counters.text(&[
             ("connections", "Open connections.", one(status.connections)),
             ("topics", "Topics.", one(status.topics)),
@@ -376,11 +367,7 @@ impl Board {
             ("jobs", "Jobs by state.", jobs),
             ("journal_bytes", "Bytes journalled since the last checkpoint.", one(status.journal_bytes)),
             ("memory_messages_bytes", "Bytes of messages held in memory.", one(status.memory_used)),
-            (
-                "disk_full",
-                "1 while the disk is full.",
-                one(u64::from(self.disk_full.load(Ordering::Relaxed))),
-            ),
+            ("disk_full", "1 while the disk is full.", one(u64::from(self.disk_full.load(Ordering::Relaxed)))),
             ("uptime_seconds", "Since the start.", vec![(String::new(), status.uptime_ms as f64 / 1000.0)]),
         ])
     }
@@ -473,10 +460,7 @@ impl Board {
     }
 
     /// Looks at the state; what is seen is durable when it comes back.
-    pub(crate) async fn query<T: Send + 'static>(
-        &self,
-        look: impl FnOnce(&Core) -> T + Send + 'static,
-    ) -> Result<T> {
+    pub(crate) async fn query<T: Send + 'static>(&self, look: impl FnOnce(&Core) -> T + Send + 'static) -> Result<T> {
         let (reply, answer) = oneshot::channel();
         let ask = Ask::Query(Box::new(move |engine: &mut Engine| -> Release {
             let seen = look(&engine.core);
@@ -496,13 +480,9 @@ impl Board {
 
     pub(crate) fn check_disk(&self) -> Result<()> {
         if self.disk_full.load(Ordering::Relaxed) {
-            return Err(Error::new(
-                Kind::DiskFull,
-                "SB0602",
-                "the disk is full: nothing new is taken until there is room",
-            )
-            .fix("Free space, delete topics or shorten their retention; reading and acknowledging go on")
-            .retry_after(5_000));
+            return Err(Error::new(Kind::DiskFull, "SB0602", "the disk is full: nothing new is taken until there is room")
+                .fix("Free space, delete topics or shorten their retention; reading and acknowledging go on")
+                .retry_after(5_000));
         }
         Ok(())
     }
@@ -662,11 +642,7 @@ impl<K: std::hash::Hash + Eq + Copy> Drop for Bell<K> {
 }
 
 /// Sizes of the log: a frame holds at least the largest commit, as far as the disk is not too small for it.
-fn log_options(
-    vfs: &dyn sb_log::vfs::Vfs,
-    dir: &std::path::Path,
-    max_request: usize,
-) -> sb_log::local::Options {
+fn log_options(vfs: &dyn sb_log::vfs::Vfs, dir: &std::path::Path, max_request: usize) -> sb_log::local::Options {
     let frame_max = (max_request + engine::FRAME_TARGET * 2).max(16 << 20);
     sb_log::local::Options::fitting(vfs.total_space(dir).unwrap_or(u64::MAX), frame_max)
 }
@@ -684,11 +660,7 @@ async fn fan_out_task(mut readers: tokio::sync::mpsc::UnboundedReceiver<Vec<Arc<
 }
 
 fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> std::result::Result<(), String> {
-    std::thread::Builder::new()
-        .name(name.into())
-        .spawn(run)
-        .map(|_| ())
-        .map_err(|e| format!("cannot start a thread: {e}"))
+    std::thread::Builder::new().name(name.into()).spawn(run).map(|_| ()).map_err(|e| format!("cannot start a thread: {e}"))
 }
 
 /// What a reader gets when kept bytes do not verify.
@@ -715,12 +687,7 @@ fn secret(dir: Option<&std::path::Path>) -> std::result::Result<[u8; 32], String
     }
     let temporary = dir.join("node.key.new");
     let write = || -> std::io::Result<()> {
-        let mut file = std::fs::OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&temporary)?;
+        let mut file = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
         file.write_all(&fresh)?;
         file.sync_all()?;
         std::fs::rename(&temporary, &path)?;
