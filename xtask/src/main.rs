@@ -10,8 +10,8 @@ use std::process::ExitCode;
 const USAGE: &str = "\
 cargo xtask tidy                              check the rules of the house
 cargo xtask new-protocol NAME                 start a protocol from protocols/echo
-cargo xtask test [change|night|release] [--strict] [--only TEXT]
-                                              run every suite of a tier; --strict: a missing tool is a failure;
+cargo xtask test [change|night|release] [--strict] [--again] [--only TEXT]
+                                              run every suite of a tier; --strict: a missing tool is a failure; --again: a second try for what failed;
                                               --only: the steps whose name contains TEXT";
 
 fn main() -> ExitCode {

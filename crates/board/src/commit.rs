@@ -79,6 +79,8 @@ pub(crate) fn run(mut engine: Engine, asks: Receiver<Ask>, store: Option<Sender<
     let mut checkpointing = false;
     let mut sealed = true;
     let mut stopping = false;
+    // What is due cannot be done yet, because the journal has no room.
+    let mut stuck = false;
     loop {
         let now = clock.now();
         let mut wait = engine
@@ -88,6 +90,9 @@ pub(crate) fn run(mut engine: Engine, asks: Receiver<Ask>, store: Option<Sender<
         wait = wait.min(Duration::from_secs(1));
         if !sealed {
             wait = wait.min(SEAL_AFTER);
+        }
+        if stuck {
+            wait = wait.max(Duration::from_millis(10));
         }
         let mut next = match asks.recv_timeout(wait) {
             Ok(ask) => Some(ask),
@@ -129,8 +134,9 @@ pub(crate) fn run(mut engine: Engine, asks: Receiver<Ask>, store: Option<Sender<
                 next = asks.try_recv().ok();
             }
         }
-        engine.tick(now);
+        let more = engine.tick(now);
         let pending = engine.pending();
+        stuck = more && pending == 0;
         let started = Instant::now();
         let outcome = match engine.flush() {
             Ok(effects) => {
@@ -251,11 +257,11 @@ fn show(
     for group in &effects.dying {
         board.group_dying(*group);
     }
-    if let Some(store) = store {
-        if !effects.appended.is_empty() || !effects.trimmed.is_empty() || !effects.deleted.is_empty() {
-            board.storage_add(bytes);
-            let _ = store.send(Store::Effects(effects, parts, bytes));
-        }
+    if let Some(store) = store
+        && !(effects.appended.is_empty() && effects.trimmed.is_empty() && effects.deleted.is_empty())
+    {
+        board.storage_add(bytes);
+        let _ = store.send(Store::Effects(effects, parts, bytes));
     }
     while tails.bytes > tails.budget {
         let Some(part) = tails.order.front() else { break };

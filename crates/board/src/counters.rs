@@ -7,6 +7,9 @@ use std::time::Duration;
 /// Bounds of the sync time histogram, in microseconds.
 const BOUNDS: [u64; 10] = [100, 250, 500, 1_000, 2_500, 5_000, 10_000, 50_000, 250_000, 1_000_000];
 
+/// Name, help, and for each set of labels (as Prometheus writes them, or empty) the value.
+pub type Gauge<'a> = (&'a str, &'a str, Vec<(String, f64)>);
+
 /// What is counted while the server runs.
 #[derive(Default)]
 pub struct Counters {
@@ -53,7 +56,7 @@ impl Counters {
     }
 
     /// Prometheus text; `extra` are gauges that are read at this moment.
-    pub fn text(&self, extra: &[(&str, &str, Vec<(String, f64)>)]) -> String {
+    pub fn text(&self, extra: &[Gauge<'_>]) -> String {
         let mut out = String::with_capacity(4096);
         let counters: [(&str, &str, &AtomicU64); 11] = [
             ("messages_in_total", "Messages taken in.", &self.messages_in),

@@ -62,11 +62,14 @@ struct Maps {
     by_id: HashMap<TopicId, Arc<Topic>>,
 }
 
+/// The entries of each topic in the index of claims.
+type Claims = HashMap<TopicId, Vec<(Pattern, Key)>>;
+
 /// All topics.
 #[derive(Default)]
 pub(crate) struct Directory {
     maps: RwLock<Maps>,
-    claims: Mutex<(Index<TopicId>, HashMap<TopicId, Vec<(Pattern, Key)>>)>,
+    claims: Mutex<(Index<TopicId>, Claims)>,
 }
 
 impl Directory {

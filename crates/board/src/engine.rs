@@ -238,6 +238,17 @@ impl Engine {
         self.frame.bytes.len()
     }
 
+    /// The frame that is being built; nobody may act on it before the next [`Engine::flush`].
+    pub fn frame(&self) -> &Frame {
+        &self.frame
+    }
+
+    /// Hands every frame from `from` on to `f`, until it returns `false`; for those who follow the log.
+    pub fn visit(&self, from: Lsn, f: &mut dyn FnMut(Lsn, &[u8]) -> bool) -> std::result::Result<(), String> {
+        let Some(disk) = &self.disk else { return Ok(()) };
+        disk.journal.visit(from, &mut |lsn, frame| Ok(f(lsn, frame))).map(|_| ()).map_err(|e| e.to_string())
+    }
+
     /// Bytes journalled since the last checkpoint.
     pub fn journal_bytes(&self) -> u64 {
         self.disk.as_ref().map_or(0, |d| d.journal.bytes_since_checkpoint())
@@ -257,10 +268,10 @@ impl Engine {
                 )
                 .fix("Send fewer or smaller messages at once"));
             }
-            if disk.journal.room() != Room::Plenty {
+            if disk.journal.room_behind(self.frame.bytes.len()) != Room::Plenty {
                 disk.make_room();
             }
-            match disk.journal.room() {
+            match disk.journal.room_behind(self.frame.bytes.len()) {
                 Room::Plenty => {}
                 Room::Low if frees(&commit) => {}
                 Room::Low | Room::None => return Err(disk_full()),
@@ -271,6 +282,12 @@ impl Engine {
 
     /// Does what is due; true when there is more to do.
     pub fn tick(&mut self, now: Now) -> bool {
+        if let Some(disk) = &self.disk
+            && disk.journal.room_behind(self.frame.bytes.len()) == Room::None
+        {
+            // What is due can wait until a checkpoint has made room; a frame that does not fit would be the end.
+            return true;
+        }
         self.core.tick(now, 1_000, &mut self.frame)
     }
 

@@ -462,7 +462,6 @@ impl Core {
         Ok(())
     }
 
-    #[expect(clippy::too_many_arguments, reason = "the fields of the change")]
     fn apply_lease(
         &mut self,
         id: GroupId,

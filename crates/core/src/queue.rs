@@ -714,7 +714,8 @@ impl GroupPart {
         for (key, state) in &mut q.keys {
             state.parked = state.parked.split_off(&start);
             parked += state.parked.len() as u64;
-            if state.holder.is_some_and(|h| h < start) {
+            // Without a holder, the next one was ready: it may be gone too, and then nobody else would wake those parked behind it.
+            if state.holder.is_none_or(|h| h < start) {
                 freed.push((*key, state.holder.unwrap_or_default()));
             }
         }

@@ -9,6 +9,8 @@
 
 pub mod check;
 pub mod local;
+#[doc(hidden)]
+pub mod planted;
 pub mod vfs;
 
 pub use local::{AppendError, Lsn, OpenError, PartId, ReadError, Room};

@@ -687,11 +687,18 @@ impl Journal {
 
     /// How much may still be written without a checkpoint.
     pub fn room(&self) -> Room {
+        self.room_behind(0)
+    }
+
+    /// The same when a frame of `pending` bytes has been begun and more is to be added to it.
+    pub fn room_behind(&self, pending: usize) -> Room {
         let spares = (self.spares.ready() as u64).saturating_sub(SPARES as u64 - 1);
         let left = self.len.saturating_sub(self.used()) + spares * (self.options.journal_file - PAGE);
+        let left = left.saturating_sub(padded(pending));
         if left >= self.options.tail_reserve + 2 * padded(self.options.frame_max) {
             Room::Plenty
-        } else if left >= 2 * PAGE {
+        } else if left >= (self.options.tail_reserve / 4).max(2 * PAGE) {
+            // What is left is for the rest of a frame that has been begun, and for a seal.
             Room::Low
         } else {
             Room::None

@@ -36,7 +36,8 @@ impl PartMeta {
                 }
             }
             MetaBody::Big(segments) => {
-                for s in segments {
+                // One that was begun and got nothing, because the disk was full, is not there: the next batch begins it anew.
+                for s in segments.iter().filter(|s| s.base < s.end) {
                     for n in [s.base, s.end, s.len, s.max_time as u64] {
                         out.extend_from_slice(&n.to_le_bytes());
                     }

@@ -1,0 +1,73 @@
+//! Every fault that is planted on purpose is seen by a checker, and not by accident: the right invariant is named.
+
+use sb_sim::faults::Plant;
+
+/// Seeds that a fault may need; most need a few.
+const SEEDS: u64 = 150;
+
+fn caught(plant: Plant) {
+    let mut seen = Vec::new();
+    for seed in 1..=SEEDS {
+        let report = sb_sim::run(seed, Some(plant), false);
+        if let Some(first) = report.violations.first() {
+            seen.push(first.invariant);
+            if expected(plant).contains(&first.invariant) {
+                println!("{plant:?}: seed {seed}: {}: {}", first.invariant, first.detail);
+                return;
+            }
+        }
+    }
+    panic!("{plant:?} was not caught as {:?} by {SEEDS} seeds; seen: {seen:?}", expected(plant));
+}
+
+/// The invariants that a fault breaks.
+fn expected(plant: Plant) -> &'static [&'static str] {
+    match plant {
+        Plant::SkipSync | Plant::SkipSegmentSync | Plant::SkipCheckpointSync | Plant::SkipDirectorySync => {
+            &["I1", "OPEN"]
+        }
+        Plant::AckEarly => &["I1", "I2", "I4", "I5", "I6", "I8"],
+        Plant::ExposeUndurable => &["I2", "I9"],
+        Plant::IgnoreBatchChecksum | Plant::SwapBodies => &["I2"],
+        Plant::IgnoreFrameChecksum => &["I9", "OPEN", "I12", "I2"],
+        Plant::SplitDeadLetter => &["I8"],
+        Plant::SplitCommit => &["I10"],
+        Plant::DropDedup => &["I4", "I11"],
+        Plant::AppendTwice => &["I11", "I1"],
+        Plant::LoseBatch | Plant::CheckpointAhead => &["I1", "I3", "OPEN", "ERROR"],
+        Plant::AcceptStale | Plant::WallClockLeases | Plant::ReuseLease => &["I6"],
+        Plant::RedeliverAfterRestart => &["I5", "I8"],
+        Plant::IgnoreFull => &["I1", "I3", "OPEN", "ERROR"],
+        Plant::DropResult => &["JOB"],
+        Plant::IgnoreDelay => &["TIME"],
+    }
+}
+
+macro_rules! planted {
+    ($($name:ident $plant:ident),* $(,)?) => { $(#[test] fn $name() { caught(Plant::$plant); })* };
+}
+
+planted! {
+    skip_sync SkipSync,
+    skip_segment_sync SkipSegmentSync,
+    skip_checkpoint_sync SkipCheckpointSync,
+    skip_directory_sync SkipDirectorySync,
+    ack_early AckEarly,
+    expose_undurable ExposeUndurable,
+    ignore_batch_checksum IgnoreBatchChecksum,
+    ignore_frame_checksum IgnoreFrameChecksum,
+    split_dead_letter SplitDeadLetter,
+    split_commit SplitCommit,
+    drop_dedup DropDedup,
+    append_twice AppendTwice,
+    lose_batch LoseBatch,
+    checkpoint_ahead CheckpointAhead,
+    accept_stale AcceptStale,
+    redeliver_after_restart RedeliverAfterRestart,
+    wall_clock_leases WallClockLeases,
+    reuse_lease ReuseLease,
+    ignore_full IgnoreFull,
+    drop_result DropResult,
+    ignore_delay IgnoreDelay,
+    swap_bodies SwapBodies,
+}

@@ -1,0 +1,134 @@
+//! Runs every seed and every finding of the past through its target. `SB_WRITE_SEEDS=1 cargo test` writes the seeds anew from the encoders.
+
+use sb_core::batch;
+use sb_core::model::{Address, Header, Message, Value};
+use sb_net::codec::masked_frame;
+use std::fs;
+use std::path::Path;
+
+#[test]
+fn seeds_and_findings_pass() {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    if std::env::var_os("SB_WRITE_SEEDS").is_some() {
+        write_seeds(&here.join("seeds"));
+    }
+    for (name, target) in sb_fuzz::TARGETS {
+        let mut count = 0;
+        for folder in ["seeds", "findings"] {
+            for entry in fs::read_dir(here.join(folder).join(name)).into_iter().flatten().flatten() {
+                println!("{}", entry.path().display());
+                target(&fs::read(entry.path()).unwrap());
+                count += 1;
+            }
+        }
+        assert!(count > 0, "{name} has no seeds");
+    }
+}
+
+fn write_seeds(root: &Path) {
+    let write = |target: &str, name: &str, bytes: &[u8]| {
+        let folder = root.join(target);
+        fs::create_dir_all(&folder).unwrap();
+        fs::write(folder.join(name), bytes).unwrap();
+    };
+    write("wirekit", "numbers", b"\x00\x01\x02\x03\x04\x05\x06\x07\x08\x09\x0a\x0b\x05\x06\x07\x08\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01\x80\x01\x03abc\x04text0123456789abcdef0123456789abcdef");
+    write("address", "plain", b"orders.eu.created\norders.*.created\norders.>\n#.created\norders/eu/created\norders/+/created\na.%2E.%");
+    write("address", "wild", b"#.a.#.b\n*.#.>\na.b\n#.b.#.a\n%2A.%23\na b\n$SYS/x");
+    for (name, message) in messages() {
+        write("batch", name, &batch::encode("t", &message));
+    }
+    let frames = sb_fuzz::golden_frames();
+    for (n, frame) in frames.iter().enumerate() {
+        let mut seed = vec![n as u8];
+        seed.extend_from_slice(&(frame.len() as u16).to_le_bytes());
+        seed.extend_from_slice(frame);
+        write("core_frame", &format!("frame-{n}"), &seed);
+    }
+    let mut all = vec![0];
+    for frame in &frames {
+        all.extend_from_slice(&(frame.len() as u16).to_le_bytes());
+        all.extend_from_slice(frame);
+    }
+    write("core_frame", "all", &all);
+    write("journal", "edit", &[0, 0, 0x00, 0x10, 1, 0, 0x10, 0x20, 0xff, 0]);
+    write("journal", "span", &[0, 1, 0x00, 0x30, 0, 0x40]);
+    write("journal", "cut", &[0, 2, 0, 0x20, 0x80]);
+    write("journal", "heap", &[1, 1, 0x40, 0x00, 0, 0x02]);
+    write("journal", "made-up", b"\x00\x03not a journal");
+    let frame = masked_frame(0x81, [1, 2, 3, 4], "Grüße".as_bytes());
+    let mut two = masked_frame(0x01, [9, 9, 9, 9], b"half");
+    two.extend(masked_frame(0x89, [0; 4], b"ping"));
+    two.extend(masked_frame(0x80, [5; 4], b" and half"));
+    two.extend(masked_frame(0x88, [5; 4], &[0x03, 0xe8, b'b', b'y', b'e']));
+    write("websocket", "text", &[&[0, 0, 1][..], &frame].concat());
+    write("websocket", "fragments", &[&[2, 0, 3][..], &two].concat());
+    write("websocket", "server", &[&[1, 0, 2][..], b"\x81\x05hello\x82\x7e\x00\x80", &[7; 128]].concat());
+    // "Hello" compressed, RFC 7692 §7.2.3.1, and the second time with a back reference, §7.2.3.2.
+    let hello = [0xf2, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00];
+    let again = [0xf2, 0x00, 0x11, 0x00, 0x00];
+    write("websocket", "compressed", &[&[4, 0, 1][..], &masked_frame(0xc1, [1; 4], &hello), &masked_frame(0xc1, [2; 4], &again)].concat());
+    write("deflate", "hello", &[&[0, 7][..], &hello, &again].concat());
+    write("deflate", "offer", b"\x80\x00permessage-deflate; client_max_window_bits; server_max_window_bits=10, permessage-deflate");
+    for (n, request) in [
+        "GET / HTTP/1.1\r\nHost: a\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n",
+        "POST / HTTP/1.1\r\nContent-Length: 3\r\n\r\nabcGET / HTTP/1.1\r\n\r\n",
+        "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nA;x=y\r\n0123456789\r\n0\r\nX: y\r\n\r\nGET / HTTP/1.1\r\n\r\n",
+        "POST / HTTP/1.1\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n",
+        "GET / HTTP/1.1\r\nUpgrade: websocket\r\n\r\n\x01\x05hello",
+    ]
+    .iter()
+    .enumerate()
+    {
+        write("guard", &format!("request-{n}"), &[&[n as u8 + 1][..], request.as_bytes()].concat());
+        write("recognise", &format!("request-{n}"), request.as_bytes());
+    }
+    write("recognise", "h2", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
+    write("recognise", "tls", &[0x16, 3, 1, 0, 5]);
+    write("recognise", "echo", b"PUB a 3\nabc");
+    write("echo", "all", b"ECHO hello\r\nAUTH token\nSUB a.>\nPUB a.b 5\nhelloPUB a.b x\n");
+    for (name, text) in [
+        ("publish", r#"{"messages":[{"address":"a.b","key":"k","headers":{"n":["x",1,true,{"base64":"AA=="}]},"content_type":"text/plain","body":"AA==","encoding":"base64","delay":"1s","expires":60}]}"#),
+        ("policy", r#"{"partitions":2,"keep_age":"7d","keep_bytes":1024,"keep_until_consumed":true,"max_message":10,"memory":false,"claims":["a.>"]}"#),
+        ("group", r#"{"mode":"queue","start":"offset:5","lease":"30s","attempts":3,"dead_letter":"dead","backoff":"1s","order":"key"}"#),
+        ("frame", r#"{"op":"publish","id":1,"address":"a","headers":{"a":"b"},"content_type":"x","body":"text","live":true,"idempotency_key":"k"}"#),
+        ("subscribe", r#"{"op":"subscribe","id":2,"sub":"a","pattern":"a.>","from":"start","credit":100}"#),
+        ("settle", r#"{"op":"ack","id":5,"handles":["x"],"delay":"1s"}"#),
+        ("query", "after=abc&limit=5&from=-1h&partition=0"),
+        ("prefer", "respond-async, wait=10; x=\"a,b\""),
+        ("time", "2026-11-20T10:00:00.123Z"),
+        ("duration", "250ms"),
+        ("headers", "sb-key: k\nsb-header-x: y\nsb-delay: 10s\ncontent-type: text/plain\nidempotency-key: a"),
+        ("path", "/topics/a.b/groups/g/lease"),
+        ("accept", "text/event-stream;q=0.5, */*"),
+    ] {
+        write("http_wire", name, text.as_bytes());
+    }
+    write("http_wire", "binary", b"\0\0\0\x02{}body");
+    write("tokens", "claims", br#"{"n":"shop","e":1700000000000,"r":["a.>"],"p":["a.b"],"c":["a.B.C"],"j":["01J00000000000000000000000"]}"#);
+    write("tokens", "numbers", &[0x81; 48]);
+    write("config", "all", include_bytes!("config.toml"));
+    write("config", "fault", b"listen = [\"http://127.0.0.1:7070\"]\nlimts = { message = \"1MiB\" }\n[topics.a]\nkeep_age = \"soon\"\n");
+}
+
+fn messages() -> Vec<(&'static str, Vec<Message>)> {
+    let address = |text| Address::parse(text).unwrap();
+    let plain = Message::new(address("t"), "body");
+    let mut rich = Message::new(address("other.place"), vec![0, 159, 146, 150]);
+    rich.key = Some("key".into());
+    rich.content_type = Some("application/json".into());
+    rich.time_ms = 1_700_000_000_000;
+    rich.due_ms = Some(5);
+    rich.expires_ms = Some(6);
+    for value in [
+        Value::Text("text".into()),
+        Value::Bytes(vec![1, 2].into()),
+        Value::Int(-5),
+        Value::Float(0.5),
+        Value::Bool(true),
+        Value::Time(7),
+        Value::Nested(vec![0x80].into()),
+    ] {
+        rich.headers.push(Header { name: "h".into(), value });
+    }
+    vec![("plain", vec![plain.clone()]), ("rich", vec![rich.clone()]), ("several", vec![plain.clone(), rich, plain])]
+}
