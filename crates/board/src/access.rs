@@ -308,8 +308,12 @@ impl Access {
         if self.principal.grants.admin {
             return Ok(());
         }
-        Err(Error::new(Kind::Denied, "SB0502", format!("{:?} may not see the figures of the whole server", self.principal.name))
-            .fix("Use a key whose role has admin = true"))
+        Err(Error::new(
+            Kind::Denied,
+            "SB0502",
+            format!("{:?} may not see the figures of the whole server", self.principal.name),
+        )
+        .fix("Use a key whose role has admin = true"))
     }
 
     /// The id of a message.
@@ -321,7 +325,8 @@ impl Access {
     pub fn token(&self, grants: &TokenGrants, ttl_ms: u64) -> Result<(String, i64)> {
         self.principal.known()?;
         if ttl_ms == 0 || ttl_ms > 3_600_000 {
-            return Err(Error::invalid("a token lives between a moment and one hour").fix("Give ttl as 10m or less than 1h"));
+            return Err(Error::invalid("a token lives between a moment and one hour")
+                .fix("Give ttl as 10m or less than 1h"));
         }
         let patterns = |list: &[String]| list.iter().map(|t| Pattern::parse(t)).collect::<Result<Vec<_>>>();
         let methods =
@@ -365,7 +370,13 @@ impl Access {
     }
 
     /// Batches of a partition from memory, or from the store on a blocking thread.
-    async fn batches(&self, name: &str, part: &Arc<Part>, offset: u64, max_bytes: usize) -> Result<Vec<Arc<SharedBatch>>> {
+    async fn batches(
+        &self,
+        name: &str,
+        part: &Arc<Part>,
+        offset: u64,
+        max_bytes: usize,
+    ) -> Result<Vec<Arc<SharedBatch>>> {
         for _ in 0..3 {
             match part.read(offset, max_bytes) {
                 Got::Batches(batches) => return Ok(batches),
@@ -379,7 +390,8 @@ impl Access {
                 .await
                 .map_err(|e| Error::internal(e.to_string()))?
                 .map_err(|e| crate::damaged(name, &e.to_string()))?;
-            let batches: Vec<_> = bytes.into_iter().filter_map(|b| part.share(b)).filter(|b| b.end() > offset).collect();
+            let batches: Vec<_> =
+                bytes.into_iter().filter_map(|b| part.share(b)).filter(|b| b.end() > offset).collect();
             if !batches.is_empty() {
                 return Ok(batches);
             }
@@ -392,8 +404,12 @@ impl Access {
     /// One message.
     async fn fetch(&self, name: &str, part: &Arc<Part>, offset: u64) -> Result<Record> {
         let missing = || {
-            Error::new(Kind::NotFound, "SB0304", format!("there is no message {}-{offset} in {name:?}", part.id.partition))
-                .fix("See its partitions: GET /topics/NAME/info")
+            Error::new(
+                Kind::NotFound,
+                "SB0304",
+                format!("there is no message {}-{offset} in {name:?}", part.id.partition),
+            )
+            .fix("See its partitions: GET /topics/NAME/info")
         };
         let batches = self.batches(name, part, offset, 1).await?;
         let batch = batches.first().ok_or_else(missing)?;
@@ -407,7 +423,9 @@ impl Access {
         Ok(match start {
             Start::Start => first,
             Start::End => end,
-            Start::Offset(offset) if offset < first => return Err(crate::tail::gone(&topic.name, offset, first)),
+            Start::Offset(offset) if offset < first => {
+                return Err(crate::tail::gone(&topic.name, offset, first));
+            }
             Start::Offset(offset) => offset.min(end),
             Start::Time(time) => self.offset_at(topic, part, time).await?,
         })
@@ -435,7 +453,9 @@ impl Access {
         }
         while from < end {
             for batch in self.batches(&topic.name, part, from, MAX_BYTES).await? {
-                if let Some(record) = batch.records().iter().find(|r| r.offset >= from && r.message.time_ms >= time_ms) {
+                if let Some(record) =
+                    batch.records().iter().find(|r| r.offset >= from && r.message.time_ms >= time_ms)
+                {
                     return Ok(record.offset);
                 }
                 from = batch.end();

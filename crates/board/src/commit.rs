@@ -2,8 +2,8 @@
 //! durable with one sync, shows the effects to readers, and only then answers.
 
 use crate::directory::Topic;
-use crate::engine::{CheckpointJob, Checkpoints, Engine, FRAME_TARGET};
-use crate::part::{Part, Reader};
+use crate::engine::{self, CheckpointJob, Checkpoints, Engine, FRAME_TARGET, log_part};
+use crate::part::{Part, Reader, lock};
 use crate::{Board, Clock};
 use sb_core::model::{Address, Error, Kind, PartId, Result, TopicId};
 use sb_core::ops::{Answer, Appended, Commit, Effects};
@@ -17,10 +17,10 @@ use tokio::sync::oneshot;
 
 /// The most requests in one frame.
 const FRAME_REQUESTS: usize = 8192;
-/// A checkpoint is taken when so many bytes were journalled …
-const CHECKPOINT_BYTES: u64 = 128 << 20;
-/// … or so much time has passed since the last and something was journalled.
+/// A checkpoint is taken when the engine wants one, or so much time has passed since the last and something was journalled …
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(30);
+/// … but not more often than this.
+const CHECKPOINT_PAUSE: Duration = Duration::from_millis(500);
 /// A quiet journal is sealed after this time.
 const SEAL_AFTER: Duration = Duration::from_millis(50);
 /// The commit loop waits when so many bytes have not reached the segments yet.
@@ -48,9 +48,26 @@ pub(crate) enum Store {
     Checkpoint(CheckpointJob),
 }
 
+/// What the checkpoint thread is given.
+pub(crate) enum Job {
+    /// Write this.
+    Checkpoint(CheckpointJob),
+    /// Free what the store has dropped.
+    Relieve,
+}
+
 enum Waiting {
     Commit(oneshot::Sender<Result<Answer>>, Result<Answer>),
     Query(Release),
+}
+
+impl Store {
+    fn effects(&self) -> Option<&Effects> {
+        match self {
+            Store::Effects(effects, ..) => Some(effects),
+            Store::Checkpoint(_) => None,
+        }
+    }
 }
 
 /// Runs until it is told to stop or storage fails.
@@ -66,7 +83,10 @@ pub(crate) fn run(mut engine: Engine, asks: Receiver<Ask>, store: Option<Sender<
     let mut stuck = false;
     loop {
         let now = clock.now();
-        let mut wait = engine.core.next_tick(now).map_or(Duration::from_secs(1), |at| Duration::from_millis(at.saturating_sub(now.mono_ms)));
+        let mut wait = engine
+            .core
+            .next_tick(now)
+            .map_or(Duration::from_secs(1), |at| Duration::from_millis(at.saturating_sub(now.mono_ms)));
         wait = wait.min(Duration::from_secs(1));
         if !sealed {
             wait = wait.min(SEAL_AFTER);
@@ -147,7 +167,7 @@ pub(crate) fn run(mut engine: Engine, asks: Receiver<Ask>, store: Option<Sender<
             board.fail(error.to_string());
             return;
         }
-        let due = engine.journal_bytes() > CHECKPOINT_BYTES
+        let due = (engine.wants_checkpoint() && last_checkpoint.elapsed() > CHECKPOINT_PAUSE)
             || (engine.journal_bytes() > 0 && last_checkpoint.elapsed() > CHECKPOINT_EVERY);
         if let Some(store) = &store
             && !checkpointing
@@ -177,7 +197,13 @@ struct Tails {
 }
 
 /// Shows what has become durable: to the directory, to readers, to those who wait for groups and jobs, and to the storage thread.
-fn show(board: &Arc<Board>, engine: &Engine, effects: Effects, store: Option<&Sender<Store>>, tails: &mut Tails) {
+fn show(
+    board: &Arc<Board>,
+    engine: &Engine,
+    effects: Effects,
+    store: Option<&Sender<Store>>,
+    tails: &mut Tails,
+) {
     for id in &effects.declared {
         if let Some(view) = engine.core.topic_by_id(*id) {
             declare(board, &view);
@@ -209,6 +235,9 @@ fn show(board: &Arc<Board>, engine: &Engine, effects: Effects, store: Option<&Se
         if let Some(part) = board.part(*id) {
             tails.bytes -= part.trim(*start).min(tails.bytes);
         }
+    }
+    if !effects.deleted.is_empty() {
+        lock(board.group_ids()).retain(|(topic, _), _| !effects.deleted.contains(topic));
     }
     for id in &effects.deleted {
         if let Some(topic) = board.directory().remove(*id) {
@@ -264,7 +293,15 @@ pub(crate) fn declare(board: &Arc<Board>, view: &TopicView) {
                 let id = PartId { topic: view.id, partition: n as u32 };
                 // At start everything is in the store; a new partition is empty.
                 let signer = board.signer().clone();
-                Arc::new(Part::new(id, name.clone(), address.clone(), view.policy.memory || !board.durable(), signer, part.start, part.end))
+                Arc::new(Part::new(
+                    id,
+                    name.clone(),
+                    address.clone(),
+                    view.policy.memory || !board.durable(),
+                    signer,
+                    part.start,
+                    part.end,
+                ))
             })
         })
         .collect();
@@ -275,22 +312,50 @@ pub(crate) fn declare(board: &Arc<Board>, view: &TopicView) {
 pub(crate) fn store_thread(
     items: Receiver<Store>,
     store: Arc<sb_log::local::Store>,
-    checkpoints: Sender<CheckpointJob>,
+    checkpoints: Sender<Job>,
     board: Arc<Board>,
 ) {
-    while let Ok(item) = items.recv() {
+    let mut ahead: VecDeque<Store> = VecDeque::new();
+    loop {
+        let item = match ahead.pop_front() {
+            Some(item) => item,
+            None => match items.recv() {
+                Ok(item) => item,
+                Err(_) => return,
+            },
+        };
         match item {
             Store::Checkpoint(job) => {
-                let _ = checkpoints.send(job);
+                let _ = checkpoints.send(Job::Checkpoint(job));
             }
-            Store::Effects(effects, parts, bytes) => {
+            Store::Effects(mut effects, mut parts, bytes) => {
+                let mut looked = false;
                 while let Err(error) = Engine::put(&store, &effects) {
                     if error.kind() != std::io::ErrorKind::StorageFull {
                         board.fail(format!("segments cannot be written: {error}"));
                         return;
                     }
                     board.set_disk_full(true);
+                    if board.is_draining() {
+                        // The journal has all of it.
+                        return;
+                    }
                     std::thread::sleep(Duration::from_millis(200));
+                    let new: Vec<Store> = items.try_iter().collect();
+                    let own = (!looked).then_some(&effects);
+                    looked = true;
+                    let dropped =
+                        look_ahead(&store, own.into_iter().chain(new.iter().filter_map(Store::effects)));
+                    ahead.extend(new);
+                    if let Some(topics) = dropped {
+                        skip(&mut effects, &mut parts, &topics);
+                        for item in &mut ahead {
+                            if let Store::Effects(effects, parts, _) = item {
+                                skip(effects, parts, &topics);
+                            }
+                        }
+                        let _ = checkpoints.send(Job::Relieve);
+                    }
                 }
                 board.set_disk_full(false);
                 for (batch, part) in effects.appended.iter().zip(&parts) {
@@ -300,6 +365,44 @@ pub(crate) fn store_thread(
                 }
                 board.storage_sub(bytes);
             }
+        }
+    }
+}
+
+/// Drops at once what the next effects drop: on a full disk they would wait for the very room that they make. Topics that are gone, if
+/// anything was dropped.
+fn look_ahead<'a>(
+    store: &sb_log::local::Store,
+    ahead: impl Iterator<Item = &'a Effects>,
+) -> Option<Vec<TopicId>> {
+    let mut any = false;
+    let mut topics = Vec::new();
+    for effects in ahead {
+        for (part, start) in &effects.trimmed {
+            store.trim(log_part(*part), *start);
+            any = true;
+        }
+        for topic in &effects.deleted {
+            store.drop_topic(topic.0);
+            topics.push(*topic);
+            any = true;
+        }
+    }
+    any.then_some(topics)
+}
+
+/// Forgets batches of topics that are gone. Their numbers are never used again.
+fn skip(effects: &mut Effects, parts: &mut Vec<Option<Arc<Part>>>, topics: &[TopicId]) {
+    let appended = std::mem::take(&mut effects.appended);
+    for (batch, part) in appended.into_iter().zip(std::mem::take(parts)) {
+        if topics.contains(&batch.part.topic) {
+            // Nobody waits for it to be stored.
+            if let Some(part) = part {
+                part.set_stored(u64::MAX);
+            }
+        } else {
+            effects.appended.push(batch);
+            parts.push(part);
         }
     }
 }
@@ -323,22 +426,42 @@ pub(crate) fn spares_thread(spares: sb_log::local::Spares, board: std::sync::Wea
 
 /// Writes checkpoints beside the commits.
 pub(crate) fn checkpoint_thread(
-    jobs: Receiver<CheckpointJob>,
+    jobs: Receiver<Job>,
     mut checkpoints: Checkpoints,
     asks: Sender<Ask>,
     board: Arc<Board>,
 ) {
     while let Ok(job) = jobs.recv() {
+        let mut attempts = 0;
         let outcome = loop {
-            match job.run(&mut checkpoints) {
+            let done = match &job {
+                Job::Checkpoint(job) => job.run(&mut checkpoints).map(Some),
+                Job::Relieve => engine::relieve(&mut checkpoints).map(|()| None),
+            };
+            attempts += 1;
+            match done {
                 Err(error) if error.kind() == std::io::ErrorKind::StorageFull => {
                     board.set_disk_full(true);
+                    if board.is_draining() && attempts > 3 {
+                        // The journal has everything since the last one.
+                        drop(checkpoints);
+                        board.stopped();
+                        return;
+                    }
                     std::thread::sleep(Duration::from_millis(500));
                 }
                 other => break other.map_err(|e| e.to_string()),
             }
         };
-        let _ = asks.send(Ask::Checkpointed(outcome));
+        if attempts > 1 && outcome.is_ok() {
+            // If batches still find no room, the storage thread says so again.
+            board.set_disk_full(false);
+        }
+        match outcome {
+            Ok(None) => {}
+            Ok(Some(applied)) => drop(asks.send(Ask::Checkpointed(Ok(applied)))),
+            Err(error) => drop(asks.send(Ask::Checkpointed(Err(error)))),
+        }
     }
     // Lets go of the lock on the data folder.
     drop(checkpoints);
@@ -347,13 +470,18 @@ pub(crate) fn checkpoint_thread(
 
 /// What callers get when the loop is gone.
 pub(crate) fn stopped_error() -> Error {
-    Error::new(Kind::Unavailable, "SB0603", "the server is stopping").fix("Try again in a moment").retry_after(1_000)
+    Error::new(Kind::Unavailable, "SB0603", "the server is stopping")
+        .fix("Try again in a moment")
+        .retry_after(1_000)
 }
 
 impl Clock {
     /// Now, on both clocks.
     pub(crate) fn now(&self) -> sb_core::ops::Now {
         let wall = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-        sb_core::ops::Now { wall_ms: wall.as_millis() as i64, mono_ms: self.start.elapsed().as_millis() as u64 }
+        sb_core::ops::Now {
+            wall_ms: wall.as_millis() as i64,
+            mono_ms: self.start.elapsed().as_millis() as u64,
+        }
     }
 }

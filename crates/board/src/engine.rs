@@ -5,8 +5,9 @@ use sb_core::model::{Error, Kind, Result};
 use sb_core::ops::{Answer, Commit, Effects, Frame, Now, Op, Settle};
 use sb_core::{Checkpoint, Core};
 use sb_log::local::{Journal, Local, Options, Room, Spares, Store};
-use sb_log::vfs::Vfs;
+use sb_log::vfs::{Vfs, is_full};
 use sb_log::{Lsn, PartId};
+use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -21,6 +22,7 @@ pub struct Engine {
     pub core: Core,
     disk: Option<Disk>,
     frame: Frame,
+    unstored: Vec<Effects>,
 }
 
 struct Disk {
@@ -32,6 +34,8 @@ struct Disk {
     commit_max: usize,
     /// Whether another thread makes the journal's next files, so that waiting for it makes sense.
     patient: bool,
+    /// A checkpoint is due when so many bytes were journalled.
+    checkpoint_after: u64,
     /// After waiting in vain: how many more commits look only, before waiting is tried again.
     hopeless: u32,
 }
@@ -58,6 +62,39 @@ impl Disk {
     }
 }
 
+/// Why an engine does not start.
+#[derive(Clone, Debug)]
+pub struct Failure {
+    /// What is on disk is not what was written; otherwise it cannot be read or written now.
+    pub damaged: bool,
+    /// In words.
+    pub why: String,
+}
+
+impl From<sb_log::OpenError> for Failure {
+    fn from(error: sb_log::OpenError) -> Failure {
+        Failure { damaged: matches!(error, sb_log::OpenError::Corrupt { .. }), why: error.to_string() }
+    }
+}
+
+impl From<String> for Failure {
+    fn from(why: String) -> Failure {
+        Failure { damaged: false, why }
+    }
+}
+
+impl From<Failure> for String {
+    fn from(failure: Failure) -> String {
+        failure.why
+    }
+}
+
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.why)
+    }
+}
+
 /// A checkpoint on its way to disk.
 pub struct CheckpointJob {
     state: Checkpoint,
@@ -81,42 +118,102 @@ pub fn log_part(part: sb_core::model::PartId) -> PartId {
 impl Engine {
     /// An engine that keeps nothing on disk.
     pub fn in_memory(now: Now) -> Engine {
-        let mut engine = Engine { core: Core::new(), disk: None, frame: Frame::default() };
+        let mut engine =
+            Engine { core: Core::new(), disk: None, frame: Frame::default(), unstored: Vec::new() };
         engine.core.boot(now, &mut engine.frame);
         engine.frame = Frame::default();
         engine
     }
 
-    /// Recovers a data directory: state of the last checkpoint, then every frame behind it.
+    /// Like [`Engine::recover`], for those who have nowhere to keep what does not fit on the disk.
     pub fn open(
         vfs: Arc<dyn Vfs>,
         dir: &Path,
         options: Options,
         now: Now,
     ) -> std::result::Result<(Engine, Arc<Store>, Checkpoints, Recovery), String> {
-        let commit_max = options.frame_max.saturating_sub(FRAME_TARGET + FRAME_TARGET / 4).max(options.frame_max / 4);
-        let local = Local::open(vfs, dir, options).map_err(|e| e.to_string())?;
+        let recovered = Engine::recover(vfs, dir, options, now)?;
+        if recovered.0.unstored.is_empty() {
+            Ok(recovered)
+        } else {
+            Err("cannot write segments: the disk is full".into())
+        }
+    }
+
+    /// Recovers a data directory: state of the last checkpoint, then every frame behind it. What a full disk has no room for is in
+    /// [`Engine::take_unstored`].
+    pub fn recover(
+        vfs: Arc<dyn Vfs>,
+        dir: &Path,
+        options: Options,
+        now: Now,
+    ) -> std::result::Result<(Engine, Arc<Store>, Checkpoints, Recovery), Failure> {
+        let checkpoint_after = (options.journal_file * 2).min(128 << 20);
+        let commit_max =
+            options.frame_max.saturating_sub(FRAME_TARGET + FRAME_TARGET / 4).max(options.frame_max / 4);
+        let local = Local::open(vfs, dir, options)?;
         let Local { journal, store, checkpoints, recovered } = local;
-        let mut core = Core::restore(recovered.state)?;
-        let mut recovery = Recovery { frames: 0, dropped_tail: recovered.dropped_tail.map(|d| format!("{d:?}")) };
+        let mut core = Core::restore(recovered.state).map_err(|why| Failure { damaged: true, why })?;
+        let mut recovery =
+            Recovery { frames: 0, dropped_tail: recovered.dropped_tail.map(|d| format!("{d:?}")) };
         let mut lsn = recovered.applied;
-        journal
-            .replay(recovered.applied + 1, &mut |at, frame| {
-                let effects = core.apply(frame, now)?;
-                put_all(&store, &effects).map_err(|e| format!("cannot write segments: {e}"))?;
-                lsn = at;
-                recovery.frames += 1;
-                Ok(())
-            })
-            .map_err(|e| e.to_string())?;
+        let mut unstored = Vec::new();
+        let mut failed = None;
+        let replayed = journal.replay(recovered.applied + 1, &mut |at, frame| {
+            let effects = core.apply(frame, now)?;
+            // A disk that was full before is full again now: what does not fit is given to whoever waits for room.
+            match if unstored.is_empty() {
+                put_all(&store, &effects)
+            } else {
+                Err(ErrorKind::StorageFull.into())
+            } {
+                Ok(()) => {}
+                Err(error) if is_full(&error) => unstored.push(effects),
+                Err(error) => {
+                    failed = Some(format!("segments cannot be written: {error}"));
+                    return Err(error.to_string());
+                }
+            }
+            lsn = at;
+            recovery.frames += 1;
+            Ok(())
+        });
+        match (replayed, failed) {
+            (_, Some(why)) => return Err(why.into()),
+            (Err(error), None) => return Err(error.into()),
+            (Ok(_), None) => {}
+        }
         let mut engine = Engine {
             core,
-            disk: Some(Disk { journal, store: store.clone(), lsn, failed: false, commit_max, patient: false, hopeless: 0 }),
+            disk: Some(Disk {
+                journal,
+                store: store.clone(),
+                lsn,
+                failed: false,
+                commit_max,
+                patient: false,
+                hopeless: 0,
+                checkpoint_after,
+            }),
             frame: Frame::default(),
+            unstored,
         };
         engine.core.boot(now, &mut engine.frame);
         engine.flush().map_err(|e| e.to_string())?;
         Ok((engine, store, checkpoints, recovery))
+    }
+
+    /// Effects of frames that were replayed and did not fit on a full disk: they are to be put into the store before any that follow.
+    pub fn take_unstored(&mut self) -> Vec<Effects> {
+        std::mem::take(&mut self.unstored)
+    }
+
+    /// Whether so much was journalled, or so little room is left, that a checkpoint should be made.
+    pub fn wants_checkpoint(&self) -> bool {
+        self.disk.as_ref().is_some_and(|d| {
+            let since = d.journal.bytes_since_checkpoint();
+            since > d.checkpoint_after || since > d.checkpoint_after / 8 && d.journal.room() != Room::Plenty
+        })
     }
 
     /// Says that another thread calls [`Spares::fill`] again and again.
@@ -164,8 +261,12 @@ impl Engine {
                 return Err(storage_failed());
             }
             if batch_bytes(&commit) > disk.commit_max {
-                return Err(Error::new(Kind::TooLarge, "SB0205", "the request is larger than the journal takes at once")
-                    .fix("Send fewer or smaller messages at once"));
+                return Err(Error::new(
+                    Kind::TooLarge,
+                    "SB0205",
+                    "the request is larger than the journal takes at once",
+                )
+                .fix("Send fewer or smaller messages at once"));
             }
             if disk.journal.room_behind(self.frame.bytes.len()) != Room::Plenty {
                 disk.make_room();
@@ -204,8 +305,12 @@ impl Engine {
                 Err(error) => {
                     // The pending state is ahead of the log and cannot be taken back: stop, and recover from the log.
                     disk.failed = true;
-                    return Err(Error::new(Kind::Unavailable, "SB0701", format!("the journal cannot be written: {error:?}"))
-                        .fix("See the log, check the disk, start again"));
+                    return Err(Error::new(
+                        Kind::Unavailable,
+                        "SB0701",
+                        format!("the journal cannot be written: {error:?}"),
+                    )
+                    .fix("See the log, check the disk, start again"));
                 }
             }
         }
@@ -253,6 +358,13 @@ impl Engine {
     pub fn store(&self) -> Option<&Arc<Store>> {
         self.disk.as_ref().map(|d| &d.store)
     }
+}
+
+/// Makes what the store has dropped free on disk, between two checkpoints; the state stays as of the last one, and the store may be ahead
+/// of it.
+pub fn relieve(checkpoints: &mut Checkpoints) -> std::io::Result<()> {
+    let applied = checkpoints.applied();
+    checkpoints.write(applied, std::iter::empty(), std::iter::empty())
 }
 
 impl CheckpointJob {

@@ -176,7 +176,7 @@ pub struct Board {
 
 impl Board {
     /// Recovers the data directory and starts the commit loop. Must be called inside a tokio runtime.
-    pub fn start(settings: Settings) -> std::result::Result<(Arc<Board>, engine::Recovery), String> {
+    pub fn start(settings: Settings) -> std::result::Result<(Arc<Board>, engine::Recovery), engine::Failure> {
         let clock = Clock { start: Instant::now() };
         let now = clock.now();
         let (mut engine, store, checkpoints, recovery) = match &settings.dir {
@@ -184,7 +184,7 @@ impl Board {
             Some(dir) => {
                 let vfs = Arc::new(sb_log::vfs::Disk);
                 let (engine, store, checkpoints, recovery) =
-                    Engine::open(vfs, dir, log_options(settings.max_request), now)?;
+                    Engine::recover(vfs.clone(), dir, log_options(&*vfs, dir, settings.max_request), now)?;
                 (engine, Some(store), Some(checkpoints), recovery)
             }
         };
@@ -251,6 +251,19 @@ impl Board {
                 if let Some(spares) = engine.spares() {
                     let weak = Arc::downgrade(&board);
                     spawn("spares", move || commit::spares_thread(spares, weak))?;
+                }
+                for effects in engine.take_unstored() {
+                    let mut bytes = 0;
+                    let parts: Vec<_> = effects.appended.iter().map(|batch| board.part(batch.part)).collect();
+                    for (batch, part) in effects.appended.iter().zip(&parts) {
+                        bytes += batch.bytes.len();
+                        if let Some(part) = part {
+                            part.restore(batch.base, batch.base + u64::from(batch.count), batch.bytes.clone());
+                        }
+                    }
+                    board.set_disk_full(true);
+                    board.storage_add(bytes);
+                    let _ = items.send(commit::Store::Effects(effects, parts, bytes));
                 }
                 let b = board.clone();
                 spawn("storage", move || commit::store_thread(given, store, jobs, b))?;
@@ -563,17 +576,9 @@ impl Board {
         }
     }
 
-    pub(crate) fn group_wait(&self, group: GroupId) -> Arc<Notify> {
-        lock(&self.group_waits).entry(group).or_default().clone()
-    }
-
-    /// Forgets a group's bell when nobody holds it.
-    pub(crate) fn group_wait_done(&self, group: GroupId, notify: Arc<Notify>) {
-        let mut waits = lock(&self.group_waits);
-        // Two references: the map's and this one.
-        if Arc::strong_count(&notify) <= 2 {
-            waits.remove(&group);
-        }
+    /// A group's bell, for one who is about to look whether there is something.
+    pub(crate) fn group_wait(self: &Arc<Self>, group: GroupId) -> Bell<GroupId> {
+        Bell::new(self, group, |board| &board.group_waits)
     }
 
     pub(crate) fn group_ready(&self, group: GroupId) {
@@ -596,15 +601,9 @@ impl Board {
         *last
     }
 
-    pub(crate) fn job_wait_for(&self, job: JobId) -> Arc<Notify> {
-        lock(&self.job_waits).entry(job).or_default().clone()
-    }
-
-    pub(crate) fn job_wait_done(&self, job: JobId, notify: Arc<Notify>) {
-        let mut waits = lock(&self.job_waits);
-        if Arc::strong_count(&notify) <= 2 {
-            waits.remove(&job);
-        }
+    /// A job's bell.
+    pub(crate) fn job_wait_for(self: &Arc<Self>, job: JobId) -> Bell<JobId> {
+        Bell::new(self, job, |board| &board.job_waits)
     }
 
     pub(crate) fn job_changed(&self, job: JobId) {
@@ -618,14 +617,49 @@ impl Board {
     }
 }
 
-/// Sizes of the log: a frame holds at least the largest commit, and a journal file several frames.
-fn log_options(max_request: usize) -> sb_log::local::Options {
-    const PAGE: u64 = 4096;
-    let defaults = sb_log::local::Options::default();
+type Bells<K> = Mutex<HashMap<K, Arc<Notify>>>;
+
+/// What one waits at. It leaves the board's list with the last who waits, also when the one who waits is dropped half-way because its
+/// caller has gone.
+pub(crate) struct Bell<K: std::hash::Hash + Eq + Copy> {
+    board: Arc<Board>,
+    of: fn(&Board) -> &Bells<K>,
+    key: K,
+    notify: Option<Arc<Notify>>,
+    /// Whether the next in the row is to look, too, when this one is done.
+    pub(crate) pass_on: bool,
+}
+
+impl<K: std::hash::Hash + Eq + Copy> Bell<K> {
+    fn new(board: &Arc<Board>, key: K, of: fn(&Board) -> &Bells<K>) -> Self {
+        let notify = lock(of(board)).entry(key).or_default().clone();
+        Bell { board: board.clone(), of, key, notify: Some(notify), pass_on: false }
+    }
+
+    /// Ready when it rings. To be dropped before the bell.
+    pub(crate) fn rung(&self) -> tokio::sync::futures::OwnedNotified {
+        self.notify.clone().unwrap_or_default().notified_owned()
+    }
+}
+
+impl<K: std::hash::Hash + Eq + Copy> Drop for Bell<K> {
+    fn drop(&mut self) {
+        let mut bells = lock((self.of)(&self.board));
+        if let Some(notify) = self.notify.take()
+            && self.pass_on
+        {
+            notify.notify_one();
+        }
+        if bells.get(&self.key).is_some_and(|n| Arc::strong_count(n) == 1) {
+            bells.remove(&self.key);
+        }
+    }
+}
+
+/// Sizes of the log: a frame holds at least the largest commit, as far as the disk is not too small for it.
+fn log_options(vfs: &dyn sb_log::vfs::Vfs, dir: &std::path::Path, max_request: usize) -> sb_log::local::Options {
     let frame_max = (max_request + engine::FRAME_TARGET * 2).max(16 << 20);
-    let journal_file = defaults.journal_file.max((frame_max as u64 * 2).next_multiple_of(PAGE));
-    let journal_max = defaults.journal_max.max(journal_file * 6);
-    sb_log::local::Options { frame_max, journal_file, journal_max, ..defaults }
+    sb_log::local::Options::fitting(vfs.total_space(dir).unwrap_or(u64::MAX), frame_max)
 }
 
 async fn fan_out_task(mut readers: tokio::sync::mpsc::UnboundedReceiver<Vec<Arc<Reader>>>) {

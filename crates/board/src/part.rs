@@ -154,7 +154,8 @@ impl SharedBatch {
     /// The record's encoding, made by `make(record, cursor)` the first time anyone asks.
     pub fn encoded(&self, form: Form, index: usize, make: impl FnOnce(&Record, &str) -> Bytes) -> Bytes {
         let records = self.records();
-        let cells = self.encoded[form as usize].get_or_init(|| records.iter().map(|_| OnceLock::new()).collect());
+        let cells =
+            self.encoded[form as usize].get_or_init(|| records.iter().map(|_| OnceLock::new()).collect());
         match (cells.get(index), records.get(index)) {
             (Some(cell), Some(record)) => cell.get_or_init(|| make(record, &self.cursor(record))).clone(),
             _ => Bytes::new(),
@@ -362,6 +363,24 @@ impl Part {
             }
         }
         size
+    }
+
+    /// A batch that is durable but not in the store, found at the start: it is read from here until it is.
+    pub(crate) fn restore(&self, base: u64, end: u64, bytes: Bytes) {
+        let mut inner = lock(&self.inner);
+        if end <= inner.start || end > inner.end {
+            return;
+        }
+        self.stored.fetch_min(base, Ordering::AcqRel);
+        inner.tail.push_back(Arc::new(SharedBatch::stored(
+            self.topic.clone(),
+            self.address.clone(),
+            self.id,
+            base,
+            end,
+            bytes,
+            self.signer.clone(),
+        )));
     }
 
     /// The store has everything before `end`.

@@ -105,6 +105,8 @@ impl Tail {
         for (topic, part, whole, next) in places {
             tail.subscribe(topic, part, whole, next);
         }
+        // What was declared after the places were looked up and before the reader was registered.
+        tail.refresh();
         tail
     }
 
@@ -143,20 +145,26 @@ impl Tail {
                 self.ended = true;
                 return Poll::Ready(Next::Draining);
             }
-            if let Some(news) = self.reader.take() {
+            // Not before the live messages taken last are delivered: what waits for a slow reader is bounded there.
+            if self.live.is_empty()
+                && let Some(news) = self.reader.take()
+            {
                 if news.too_slow {
                     return self.reset(
                         Error::new(Kind::Exhausted, "SB0601", "this reader is too slow for live messages")
                             .fix("Read faster, or publish to a topic, which keeps messages until they are read"),
                     );
                 }
-                self.live.extend(news.live);
+                self.live = news.live;
                 if news.topics_changed {
                     self.refresh();
                 }
                 for (number, first) in news.ready {
                     if let Some(Some(subscription)) = self.subscriptions.get_mut(number as usize) {
-                        if subscription.filter.is_some() && first >= subscription.seen && subscription.next == subscription.seen {
+                        if subscription.filter.is_some()
+                            && first >= subscription.seen
+                            && subscription.next == subscription.seen
+                        {
                             // Nothing between what was seen and the first hit concerns this reader.
                             subscription.next = first;
                         }

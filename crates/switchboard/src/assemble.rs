@@ -100,7 +100,7 @@ async fn serve(config: Config, mode: Mode) -> Result<(), CliError> {
     tokio::pin!(failed);
     tokio::select! {
         () = server.run(drain) => {}
-        why = &mut failed => return Err(storage(&why)),
+        why = &mut failed => return Err(storage(&why.into())),
     }
     board.stop().await;
     Ok(())
@@ -151,8 +151,9 @@ fn make_private(dir: &std::path::Path) -> Result<(), CliError> {
         .map_err(|e| CliError::local(format!("the data folder {} cannot be made: {e}", dir.display())))
 }
 
-fn storage(why: &str) -> CliError {
-    CliError::new(exit::REFUSED, "SB0701", format!("the storage cannot be used: {why}"))
+fn storage(why: &sb_board::engine::Failure) -> CliError {
+    let code = if why.damaged { "SB0702" } else { "SB0701" };
+    CliError::new(exit::REFUSED, code, format!("the storage cannot be used: {why}"))
         .help("see what is wrong:  switchboard data check DIR")
 }
 

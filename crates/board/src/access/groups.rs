@@ -56,8 +56,10 @@ impl Access {
         let mut id = self.group_id(&topic, group).await?;
         let mut retried = false;
         loop {
-            let bell = self.board.group_wait(id);
-            let rung = bell.clone().notified_owned();
+            let mut bell = self.board.group_wait(id);
+            let rung = bell.rung();
+            // From here on, also when the caller goes away, the next in the row looks whether there is more.
+            bell.pass_on = true;
             let grants = match self.grants(id, &options).await {
                 Err(error) if error.kind == Kind::NotFound && !retried => {
                     // The group was deleted and perhaps created again since its id was remembered.
@@ -69,18 +71,17 @@ impl Access {
                 other => other?,
             };
             if !grants.is_empty() {
-                // There may be more: the next in the row looks.
-                bell.notify_one();
                 drop(rung);
-                self.board.group_wait_done(id, bell);
+                drop(bell);
                 return self.open_grants(&topic, grants).await;
             }
+            bell.pass_on = false;
             let waited = tokio::select! {
                 () = rung => true,
                 () = tokio::time::sleep_until(deadline) => false,
                 () = self.board.draining() => false,
             };
-            self.board.group_wait_done(id, bell);
+            drop(bell);
             if !waited {
                 return Ok(Vec::new());
             }
@@ -115,9 +116,9 @@ impl Access {
                 give_back.push((at, Settle::Nack { delay_ms: 0 }));
                 continue;
             }
-            let hit = cached.as_ref().filter(|b| {
-                b.partition() == at.partition && b.base() <= at.offset && at.offset < b.end()
-            });
+            let hit = cached
+                .as_ref()
+                .filter(|b| b.partition() == at.partition && b.base() <= at.offset && at.offset < b.end());
             let batch = match hit {
                 Some(batch) => batch.clone(),
                 None => match self.batches(&topic.name, part, at.offset, 1).await {
@@ -171,16 +172,20 @@ impl Access {
             deliveries.push((delivery, *how));
         }
         if !self.principal.grants.admin {
-            let views = self.board.query(move |core| groups.iter().map(|g| core.group_by_id(*g)).collect::<Vec<_>>()).await?;
+            let views = self
+                .board
+                .query(move |core| groups.iter().map(|g| core.group_by_id(*g)).collect::<Vec<_>>())
+                .await?;
             for view in views.into_iter().flatten() {
                 self.check(Verb::Consume, &Address::parse(&view.topic)?)?;
             }
         }
         let now = self.board.now_ms();
         match self.board.commit(Op::Settle { settles: deliveries }.into()).await?.replies.pop() {
-            Some(Reply::Settled(results)) => {
-                Ok(results.into_iter().map(|r| r.map(|term| if term > 0 { now + term as i64 } else { 0 })).collect())
-            }
+            Some(Reply::Settled(results)) => Ok(results
+                .into_iter()
+                .map(|r| r.map(|term| if term > 0 { now + term as i64 } else { 0 }))
+                .collect()),
             other => Err(Error::internal(format!("unexpected answer {other:?}"))),
         }
     }
@@ -207,11 +212,14 @@ impl Access {
                 results.push(Some(Err(stale)));
             }
         }
-        let settled = if own.is_empty() && !results.is_empty() { Vec::new() } else { self.settle(own).await? };
+        let settled =
+            if own.is_empty() && !results.is_empty() { Vec::new() } else { self.settle(own).await? };
         let mut settled = settled.into_iter();
         Ok(results
             .into_iter()
-            .map(|r| r.or_else(|| settled.next()).unwrap_or_else(|| Err(Error::internal("an answer is missing"))))
+            .map(|r| {
+                r.or_else(|| settled.next()).unwrap_or_else(|| Err(Error::internal("an answer is missing")))
+            })
             .collect())
     }
 
@@ -273,8 +281,12 @@ impl Access {
             .map(|p| (p.part.partition, p.offset))
             .collect();
         if own.is_empty() {
-            return Err(Error::new(Kind::Invalid, "SB0204", format!("this cursor does not belong to {:?}", topic.name))
-                .fix("Use an id or a next of an answer about this topic"));
+            return Err(Error::new(
+                Kind::Invalid,
+                "SB0204",
+                format!("this cursor does not belong to {:?}", topic.name),
+            )
+            .fix("Use an id or a next of an answer about this topic"));
         }
         self.board.commit(Op::CommitCursor { group: id, positions: own }.into()).await.map(|_| ())
     }
@@ -332,8 +344,12 @@ impl Access {
                 },
             }
         }
-        Err(Error::new(Kind::Conflict, "SB0302", format!("{topic:?} changes too fast to order its kept messages by key"))
-            .fix("Start the group at the end, or pause the publishers"))
+        Err(Error::new(
+            Kind::Conflict,
+            "SB0302",
+            format!("{topic:?} changes too fast to order its kept messages by key"),
+        )
+        .fix("Start the group at the end, or pause the publishers"))
     }
 
     /// The hash of each kept message's key, which a group with key order needs of messages that came before it.
@@ -429,7 +445,9 @@ pub(crate) async fn bury(board: Arc<Board>, mut groups: tokio::sync::mpsc::Unbou
             for message in dying {
                 match access.bury_one(&message).await {
                     Ok(()) => progress = true,
-                    Err(error) => tracing::warn!(%error, group = message.group_name, "a dead message cannot be moved yet"),
+                    Err(error) => {
+                        tracing::warn!(%error, group = message.group_name, "a dead message cannot be moved yet")
+                    }
                 }
             }
             if !progress {
@@ -467,7 +485,8 @@ impl Access {
                 }
                 let topic = self.topic_named(&name)?;
                 let mut message = record.message;
-                let mut put = |name: &str, value: Value| message.headers.push(Header { name: name.into(), value });
+                let mut put =
+                    |name: &str, value: Value| message.headers.push(Header { name: name.into(), value });
                 put("sb-dead-topic", Value::Text(dying.topic_name.clone()));
                 put("sb-dead-group", Value::Text(dying.group_name.clone()));
                 put("sb-dead-offset", Value::Int(at.offset as i64));
@@ -481,7 +500,8 @@ impl Access {
                 Some((topic.id, partition, encode(&topic.name, &[message])))
             }
         };
-        let op = Op::DeadLetter { group: dying.group, partition: at.part.partition, offset: at.offset, target };
+        let op =
+            Op::DeadLetter { group: dying.group, partition: at.part.partition, offset: at.offset, target };
         match self.board.commit(op.into()).await {
             // Somebody else has ended it (a seek, a deletion).
             Err(error) if matches!(error.kind, Kind::Conflict | Kind::NotFound) => Ok(()),

@@ -110,7 +110,11 @@ impl Access {
                 .fix("It may have been forgotten: finished jobs are kept for keep_result of their method")
         };
         let view = view.ok_or_else(missing)?;
-        if self.principal.jobs.contains(&id) || self.sees_method(&view.method) { Ok(view) } else { Err(missing()) }
+        if self.principal.jobs.contains(&id) || self.sees_method(&view.method) {
+            Ok(view)
+        } else {
+            Err(missing())
+        }
     }
 
     /// The job may be changed by who may call its method.
@@ -139,7 +143,7 @@ impl Access {
         let deadline = Instant::now() + Duration::from_millis(wait_ms.min(86_400_000));
         loop {
             let bell = self.board.job_wait_for(id);
-            let mut rung = std::pin::pin!(bell.clone().notified_owned());
+            let mut rung = std::pin::pin!(bell.rung());
             // Registered before the look, so that no change falls in between.
             rung.as_mut().enable();
             let view = self.job_view(id).await;
@@ -152,7 +156,6 @@ impl Access {
                     () = rung => true,
                     () = tokio::time::sleep_until(deadline) => false,
                 };
-            self.board.job_wait_done(id, bell);
             if !again {
                 return view;
             }
@@ -208,7 +211,9 @@ impl Access {
     /// How a job ended; `None` while it has not.
     pub async fn job_outcome(&self, id: JobId) -> Result<Option<Outcome>> {
         let view = self.job_view(id).await?;
-        let Some((state, event)) = self.board.query(move |core| core.job_outcome(id)).await? else { return Ok(None) };
+        let Some((state, event)) = self.board.query(move |core| core.job_outcome(id)).await? else {
+            return Ok(None);
+        };
         let event = match event {
             None => None,
             Some(offset) => {
@@ -219,7 +224,9 @@ impl Access {
         };
         Ok(match (state, event) {
             (State::Queued | State::Running, _) => None,
-            (State::Succeeded, Some(What::Result { content_type, body })) => Some(Outcome::Result { content_type, body }),
+            (State::Succeeded, Some(What::Result { content_type, body })) => {
+                Some(Outcome::Result { content_type, body })
+            }
             (State::Succeeded, _) => Some(Outcome::Result { content_type: None, body: Bytes::new() }),
             (State::Failed, Some(What::Error(failure))) => Some(Outcome::Failed(failure)),
             (State::Failed, _) => Some(Outcome::Failed(view.error.unwrap_or(Failure {
@@ -300,7 +307,8 @@ impl Access {
             let topic = self.topic_named(&view.policy.topic)?;
             let name = view.policy.topic.clone();
             let group = self.board.query(move |core| core.group(&name, WORKERS)).await?;
-            let group = group.ok_or_else(|| Error::internal(format!("{:?} has no group of workers", topic.name)))?;
+            let group =
+                group.ok_or_else(|| Error::internal(format!("{:?} has no group of workers", topic.name)))?;
             if !groups.iter().any(|(_, g)| *g == group.id) {
                 groups.push((topic, group.id));
             }
@@ -308,15 +316,15 @@ impl Access {
         let deadline = Instant::now() + Duration::from_millis(self.wait_limit(wait_ms));
         let max = max.clamp(1, 100);
         loop {
-            let bells: Vec<_> = groups.iter().map(|(_, group)| self.board.group_wait(*group)).collect();
-            let mut rung: Vec<_> = bells.iter().map(|bell| Box::pin(bell.clone().notified_owned())).collect();
+            let mut bells: Vec<_> = groups.iter().map(|(_, group)| self.board.group_wait(*group)).collect();
+            let mut rung: Vec<_> = bells.iter().map(|bell| Box::pin(bell.rung())).collect();
             let mut taken = Vec::new();
             for (n, (topic, group)) in groups.iter().enumerate() {
                 if taken.len() < max {
+                    // Also when the caller goes away meanwhile, the next in the row looks whether there is more.
+                    bells[n].pass_on = true;
                     let got = self.take_from(topic, *group, max - taken.len(), lease_ms, worker).await?;
-                    if !got.is_empty() {
-                        bells[n].notify_one();
-                    }
+                    bells[n].pass_on = !got.is_empty();
                     taken.extend(got);
                 }
             }
@@ -327,9 +335,7 @@ impl Access {
                     () = self.board.draining() => false,
                 };
             drop(rung);
-            for ((_, group), bell) in groups.iter().zip(bells) {
-                self.board.group_wait_done(*group, bell);
-            }
+            drop(bells);
             if !again {
                 return Ok(taken);
             }
@@ -345,10 +351,12 @@ impl Access {
         worker: &str,
     ) -> Result<Vec<Taken>> {
         let consumer: String = worker.chars().take(200).collect();
-        let grants = match self.board.commit(Op::Lease { group, max, lease_ms, consumer }.into()).await?.replies.pop() {
-            Some(Reply::Leased(grants)) => grants,
-            other => return Err(Error::internal(format!("unexpected answer {other:?}"))),
-        };
+        let grants =
+            match self.board.commit(Op::Lease { group, max, lease_ms, consumer }.into()).await?.replies.pop()
+            {
+                Some(Reply::Leased(grants)) => grants,
+                other => return Err(Error::internal(format!("unexpected answer {other:?}"))),
+            };
         let now = self.board.now_ms();
         let mut taken = Vec::with_capacity(grants.len());
         let mut strangers = Vec::new();

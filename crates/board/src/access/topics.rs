@@ -118,7 +118,11 @@ impl Access {
             return Err(Error::new(
                 Kind::TooLarge,
                 "SB0205",
-                format!("the message has {} bytes, and {} takes at most {limit}", message.body.len(), message.address),
+                format!(
+                    "the message has {} bytes, and {} takes at most {limit}",
+                    message.body.len(),
+                    message.address
+                ),
             )
             .fix("Send less, or raise max_message of the topic and [limits] message"));
         }
@@ -140,14 +144,19 @@ impl Access {
             return Ok(topic);
         }
         let unclaimed = || {
-            Error::new(Kind::NotFound, "SB0307", format!("no topic claims the address {:?}", address.as_str()))
-                .fix("Create the topic: PUT /topics/NAME; or send it live: POST /topics/ADDRESS?live")
+            Error::new(
+                Kind::NotFound,
+                "SB0307",
+                format!("no topic claims the address {:?}", address.as_str()),
+            )
+            .fix("Create the topic: PUT /topics/NAME; or send it live: POST /topics/ADDRESS?live")
         };
         let name = address.as_str();
         if !create || check_name("topic", name).is_err() || !self.principal.may(Verb::Manage, address) {
             return Err(unclaimed());
         }
-        let op = Op::DeclareTopic { name: name.into(), policy: Policy::default(), condition: Condition::Ensure };
+        let op =
+            Op::DeclareTopic { name: name.into(), policy: Policy::default(), condition: Condition::Ensure };
         self.board.commit(op.into()).await?;
         self.board.directory().claiming(address).ok_or_else(unclaimed)
     }
@@ -161,9 +170,20 @@ impl Access {
         }
         let limit = read.limit.clamp(1, MAX_MESSAGES);
         let max_bytes = read.max_bytes.clamp(1, MAX_BYTES);
-        let mut messages = Vec::new();
+        let last = match read.from {
+            From::Last(n) => Some(usize::try_from(n).unwrap_or(usize::MAX)),
+            _ => None,
+        };
+        let mut messages: Vec<Delivered> = Vec::new();
+        let mut newest: Vec<Delivered> = Vec::new();
         let mut bytes = 0;
         for (topic, part, whole, next) in &mut places {
+            if let Some(n) = last {
+                // Which are the newest is known only when every partition has been looked at.
+                newest = merge(newest, std::mem::take(&mut messages));
+                newest.drain(..newest.len().saturating_sub(n));
+                bytes = 0;
+            }
             'part: while messages.len() < limit && bytes < max_bytes {
                 let batches = self.batches(&topic.name, part, *next, max_bytes - bytes).await?;
                 if batches.is_empty() {
@@ -195,14 +215,15 @@ impl Access {
                 }
             }
         }
-        if let From::Last(n) = read.from {
-            messages.sort_by_key(|m| m.record.message.time_ms);
-            let extra = messages.len().saturating_sub(n as usize);
-            messages.drain(..extra);
+        if let Some(n) = last {
+            messages = merge(newest, messages);
+            messages.drain(..messages.len().saturating_sub(n));
         }
         self.delivered(messages.len());
-        let positions: Vec<Position> =
-            places.iter().map(|(_, part, _, next)| Position::new(part.id.topic, part.id.partition, *next)).collect();
+        let positions: Vec<Position> = places
+            .iter()
+            .map(|(_, part, _, next)| Position::new(part.id.topic, part.id.partition, *next))
+            .collect();
         Ok(ReadResult { messages, next: self.board.signer().cursor(&positions) })
     }
 
@@ -246,8 +267,12 @@ impl Access {
             }
             Cover::All if !self.principal.grants.admin && pattern.literal().is_some() => {
                 // A topic read by its name may hold messages of claimed addresses that the grant does not cover.
-                let claims = self.board.directory().by_name(pattern.as_str()).map(|t| t.policy.claims.clone());
-                let all = claims.unwrap_or_default().iter().all(|c| self.principal.covers(Verb::Read, c) == Cover::All);
+                let claims =
+                    self.board.directory().by_name(pattern.as_str()).map(|t| t.policy.claims.clone());
+                let all = claims
+                    .unwrap_or_default()
+                    .iter()
+                    .all(|c| self.principal.covers(Verb::Read, c) == Cover::All);
                 Ok(if all { Cover::All } else { Cover::Some })
             }
             cover => Ok(cover),
@@ -255,7 +280,13 @@ impl Access {
     }
 
     /// Where reading begins in every partition concerned.
-    async fn places(&self, pattern: &Pattern, from: &From, partition: Option<u32>, waits: bool) -> Result<Places> {
+    async fn places(
+        &self,
+        pattern: &Pattern,
+        from: &From,
+        partition: Option<u32>,
+        waits: bool,
+    ) -> Result<Places> {
         let topics = self.board.directory().read_by(pattern, MAX_POSITIONS);
         if topics.is_empty() && !waits && pattern.literal().is_some() {
             return Err(self.no_topic(pattern.as_str()));
@@ -269,8 +300,12 @@ impl Access {
             }
         }
         if parts.len() > MAX_POSITIONS {
-            return Err(Error::new(Kind::Unsupported, "SB0209", format!("{pattern} reads more than 256 partitions"))
-                .fix("Read fewer, or declare one topic that claims these addresses"));
+            return Err(Error::new(
+                Kind::Unsupported,
+                "SB0209",
+                format!("{pattern} reads more than 256 partitions"),
+            )
+            .fix("Read fewer, or declare one topic that claims these addresses"));
         }
         let cursor = match from {
             From::After(text) => Some(self.board.signer().open_cursor(text)?),
@@ -282,10 +317,15 @@ impl Access {
         {
             let known = positions.iter().any(|p| self.board.part(p.part).is_some());
             return Err(if known || parts.is_empty() && waits {
-                Error::new(Kind::Invalid, "SB0204", format!("this cursor belongs to another topic than {pattern}"))
-                    .fix("Use a cursor of this topic, or from=start")
+                Error::new(
+                    Kind::Invalid,
+                    "SB0204",
+                    format!("this cursor belongs to another topic than {pattern}"),
+                )
+                .fix("Use a cursor of this topic, or from=start")
             } else {
-                Error::new(Kind::Gone, "SB0305", "the topic of this cursor was deleted").fix("Begin again with from=start")
+                Error::new(Kind::Gone, "SB0305", "the topic of this cursor was deleted")
+                    .fix("Begin again with from=start")
             });
         }
         let mut places = Vec::with_capacity(parts.len());
@@ -364,7 +404,12 @@ impl Access {
     }
 
     /// Creates a topic or replaces its policy; true when created.
-    pub async fn declare_topic(&self, name: &str, policy: Policy, condition: Condition) -> Result<(bool, TopicView)> {
+    pub async fn declare_topic(
+        &self,
+        name: &str,
+        policy: Policy,
+        condition: Condition,
+    ) -> Result<(bool, TopicView)> {
         check_name("topic", name)?;
         self.check(Verb::Manage, &Address::parse(name)?)?;
         for claim in &policy.claims {
@@ -407,7 +452,12 @@ impl Access {
     }
 
     /// Topics by name; true when there are more.
-    pub async fn topics(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<(Vec<TopicView>, bool)> {
+    pub async fn topics(
+        &self,
+        prefix: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<(Vec<TopicView>, bool)> {
         self.principal.known()?;
         let limit = limit.clamp(1, MAX_MESSAGES);
         let prefix = prefix.to_owned();
@@ -430,8 +480,28 @@ impl Access {
 
     /// Whether the caller has any right on a topic, so that its existence is no secret.
     pub(super) fn sees(&self, address: &Address) -> bool {
-        [Verb::Read, Verb::Publish, Verb::Consume, Verb::Manage].iter().any(|v| self.principal.may(*v, address))
+        [Verb::Read, Verb::Publish, Verb::Consume, Verb::Manage]
+            .iter()
+            .any(|v| self.principal.may(*v, address))
     }
+}
+
+/// Merges messages of some partitions with those of one more by time. The order of each partition stays as it is: times are taken before
+/// the log gives an offset, so they need not ascend with it.
+fn merge(a: Vec<Delivered>, b: Vec<Delivered>) -> Vec<Delivered> {
+    if a.is_empty() || b.is_empty() {
+        return if a.is_empty() { b } else { a };
+    }
+    let mut out = Vec::with_capacity(a.len() + b.len());
+    let mut b = b.into_iter().peekable();
+    for message in a {
+        while let Some(other) = b.next_if(|o| o.record.message.time_ms < message.record.message.time_ms) {
+            out.push(other);
+        }
+        out.push(message);
+    }
+    out.extend(b);
+    out
 }
 
 /// Encodes messages outside the commit loop.
@@ -439,5 +509,9 @@ pub(super) fn encode(topic: &str, messages: &[Message]) -> Batch {
     let times = |of: fn(&Message) -> Option<i64>| {
         messages.iter().enumerate().filter_map(|(n, m)| of(m).map(|t| (n as u32, t))).collect()
     };
-    Batch { bytes: batch::encode(topic, messages), due: times(|m| m.due_ms), expires: times(|m| m.expires_ms) }
+    Batch {
+        bytes: batch::encode(topic, messages),
+        due: times(|m| m.due_ms),
+        expires: times(|m| m.expires_ms),
+    }
 }

@@ -92,6 +92,30 @@ impl Default for Options {
 }
 
 impl Options {
+    /// Sizes that suit a file system of `total` bytes, for frames of `frame_max` bytes if it is not too small for them: a journal of three
+    /// files must leave most of a small disk to messages, and files must be short enough for retention to free some.
+    pub fn fitting(total: u64, frame_max: usize) -> Options {
+        const MIB: u64 = 1 << 20;
+        let mut options = Options { frame_max, ..Options::default() };
+        if total < 1 << 30 {
+            let file = (total / 8 / MIB * MIB).clamp(8 * MIB, options.journal_file);
+            options.tail_reserve = file / 8;
+            options.heap_file = file / 2;
+            options.segment_bytes = file / 2;
+            options.disk_reserve = file / 2;
+            options.journal_file = file;
+            options.journal_max = file * 6;
+            // In a file that is just begun there must be plenty of room, or nothing would ever be taken.
+            let most = (file - options.tail_reserve - MIB) / 2;
+            options.frame_max = frame_max.min(most as usize);
+        } else {
+            let room = options.tail_reserve + 2 * frame::padded(frame_max) + MIB;
+            options.journal_file = options.journal_file.max(room.next_multiple_of(MIB));
+            options.journal_max = options.journal_max.max(options.journal_file * 6);
+        }
+        options
+    }
+
     fn check(&self) -> io::Result<()> {
         let page = frame::PAGE;
         let good = self.journal_file.is_multiple_of(page)

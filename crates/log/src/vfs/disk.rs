@@ -78,6 +78,12 @@ impl Vfs for Disk {
         let s = rustix::fs::statvfs(dir)?;
         Ok(s.f_bavail.saturating_mul(s.f_frsize))
     }
+    fn total_space(&self, dir: &Path) -> io::Result<u64> {
+        let there = dir.ancestors().find(|d| d.exists()).unwrap_or(Path::new("."));
+        let there = if there.as_os_str().is_empty() { Path::new(".") } else { there };
+        let s = rustix::fs::statvfs(there)?;
+        Ok(s.f_blocks.saturating_mul(s.f_frsize))
+    }
     fn lock(&self, path: &Path) -> io::Result<Box<dyn Send + Sync>> {
         let file = fs::OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
         match file.try_lock() {

@@ -53,6 +53,10 @@ pub trait Vfs: Send + Sync {
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
     /// Bytes that may still be allocated.
     fn free_space(&self, dir: &Path) -> io::Result<u64>;
+    /// The size of the file system that holds this directory, or of the nearest one above that exists.
+    fn total_space(&self, _dir: &Path) -> io::Result<u64> {
+        Ok(u64::MAX)
+    }
     /// Takes an exclusive lock, held until the returned guard is dropped; `WouldBlock` if another holds it.
     fn lock(&self, path: &Path) -> io::Result<Box<dyn Send + Sync>>;
     /// 128 unpredictable bits, for salts.
