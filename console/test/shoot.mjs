@@ -5,7 +5,7 @@ import { mkdir } from "node:fs/promises";
 const [base, folder = "test/shots"] = process.argv.slice(2);
 await mkdir(folder, { recursive: true });
 const FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"];
-const browser = await chromium.launch({ executablePath: "/usr/bin/chromium", args: FLAGS });
+const browser = await chromium.launch({ executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium", args: FLAGS });
 const jobs = (await (await fetch(`${base}/jobs`)).json()).jobs;
 const id = (s) => jobs.find((j) => j.state === s)?.id;
 const pages = {
@@ -52,7 +52,7 @@ for (const [name, width, scheme] of [
   await act("seek", "#/groups/orders/billing", "See what it would do");
   await act("delete", "#/topics/orders?tab=policy", "Delete this topic");
   await act("rerun", `#/jobs/${id("succeeded")}`, "Run again");
-  await act("hex", "#/topics/orders?m=0-26");
+  await act("hex", "#/topics/orders?m=0-17");
   await act("help", "#/", "Keyboard shortcuts");
   await context.close();
 }

@@ -46,7 +46,7 @@ function Start({ partitions }: { partitions: Partition[] }) {
       <label class="field inline">
         <span>From</span>
         <select value={from} onChange={(e) => setQuery({ from: e.currentTarget.value, m: undefined, after: undefined }, true)}>
-          <option value="last">the last 20</option>
+          <option value="last">{partitions.length > 1 && param("partition") === "" ? "the last 20 of each" : "the last 20"}</option>
           <option value="now">now</option>
           <option value="start">the start</option>
           <option value="time">a time</option>
@@ -147,7 +147,10 @@ function Live({ topic, partitions }: { topic: string; partitions: Partition[] })
     const show = () => {
       if (!still.current && fresh.length > 0) {
         const places = new Set(fresh.map(place));
-        rows.value = [...fresh.reverse(), ...rows.value.filter((m) => !places.has(place(m)))].slice(0, ROWS);
+        const all = [...fresh.reverse(), ...rows.value.filter((m) => !places.has(place(m)))];
+        // What is kept comes one partition after the other; it is read by time.
+        if (partitions.length > 1) all.sort((a, b) => ((b.at ?? "") > (a.at ?? "") ? 1 : (b.at ?? "") < (a.at ?? "") ? -1 : 0));
+        rows.value = all.slice(0, ROWS);
         fresh = [];
         c.held = 0;
         changed = true;

@@ -1,6 +1,6 @@
 // The page in a real browser.
 //
-//   SWITCHBOARD_URL   a running server with this example's configuration and a worker; without it the stand-in is used,
+//   SWITCHBOARD_URL   a running server with this example's configuration and a worker; without it one is started (SWITCHBOARD_BIN),
 //                     and then also the tests that kill the server and the worker run
 //   CHROMIUM          the browser (/usr/bin/chromium)
 //   SCREENSHOTS       a folder for pictures
@@ -10,7 +10,7 @@ import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { chromium } from "playwright-core";
-import { finish, getEvents, getJob, sleep, startMock, startWorker, submit, until } from "./start.mjs";
+import { finish, getEvents, getJob, sleep, startServer, startWorker, submit, until } from "./start.mjs";
 
 const given = process.env.SWITCHBOARD_URL?.replace(/\/$/, "");
 const pictures = process.env.SCREENSHOTS;
@@ -27,20 +27,20 @@ const flags = [
 const WAYS = ["websocket", "sse", "long", "short"];
 const TEN = `import time\nfor i in range(1, 11):\n    print("line", i)\n    time.sleep(1)\n`;
 
-let browser, mock, worker, url;
+let browser, server, worker, url;
 before(async () => {
   if (pictures) mkdirSync(pictures, { recursive: true });
   if (!given) {
-    mock = await startMock();
-    worker = await startWorker(mock.url, "first", "--concurrency", "4", "--lease", "2s");
+    server = await startServer();
+    worker = await startWorker(server.url, "first", "--concurrency", "4", "--lease", "2s");
   }
-  url = given ?? mock.url;
+  url = given ?? server.url;
   browser = await chromium.launch({ executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium", args: flags });
 });
 after(async () => {
   await browser?.close();
   await worker?.end();
-  await mock?.end();
+  await server?.end();
 });
 
 /** A page of its own that must not ask anybody else for anything, nor complain. */
@@ -234,7 +234,7 @@ test("light, dark, and 320 pixels wide", async (t) => {
   }
 });
 
-// ---- only against the stand-in, which may be killed ---------------------------------------------------------------------------
+// ---- only against a server of our own, which may be killed ---------------------------------------------------------------------------
 
 const own = { skip: given ? "the given server is not ours to kill" : false };
 
@@ -244,12 +244,12 @@ for (const way of WAYS) {
     await page.fill("#code", `import time\nfor i in range(50):\n    print(i)\n    time.sleep(0.2)`);
     await page.click("#run");
     await page.waitForFunction(() => document.querySelectorAll("#output .stdout").length >= 5);
-    await mock.kill();
+    await server.kill();
     await page.waitForFunction(() => document.querySelector("#link").dataset.state === "away", null, { timeout: 5000 });
     assert.match(await page.locator("#link").textContent(), /server is away/);
     if (way === "websocket") await picture(page, "away");
     await sleep(1000);
-    await mock.again();
+    await server.again();
     await page.waitForFunction(() => document.querySelector("#link").dataset.state === "back", null, { timeout: 15_000 });
     assert.match(await page.locator("#link").textContent(), /server is back, went on behind event \d+/);
     await waitState(page, "succeeded", 30_000);
@@ -275,11 +275,11 @@ test("the worker dies: the page shows the second attempt", own, async (t) => {
 
 test("submitting while the server is away says so", own, async (t) => {
   const page = await open(t, { noise: true });
-  await mock.kill();
+  await server.kill();
   await page.click("#run");
   await page.waitForSelector("#problem:not([hidden])");
   assert.match(await page.locator("#problem").textContent(), /cannot be reached[\s\S]*Start the server/);
-  await mock.again();
+  await server.again();
   await page.fill("#code", "print(1)");
   await page.click("#run");
   await waitState(page, "succeeded", 20_000);

@@ -1,4 +1,5 @@
-// Starts the stand-in server and workers for the tests and ends them again, each by its own process id.
+// Starts the server and workers for the tests and ends them again, each by its own process id.
+// The server is SWITCHBOARD_BIN, or what was built last in this repository.
 
 import { spawn } from "node:child_process";
 import { once } from "node:events";
@@ -8,6 +9,7 @@ import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 
 const here = dirname(fileURLToPath(import.meta.url));
+const BINARY = process.env.SWITCHBOARD_BIN ?? join(here, "../../../target/release/switchboard");
 
 export const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
@@ -23,21 +25,28 @@ export const until = async (what, check, ms = 15_000) => {
 
 const start = async (command, args, ready) => {
   const child = spawn(command, args, { stdio: ["ignore", "pipe", "pipe"] });
-  const process = { child, log: "", exit: once(child, "exit") };
+  let failed = null;
+  child.once("error", (error) => (failed = error));
+  const process = { child, log: "", exit: once(child, "exit").catch(() => []) };
   for (const pipe of [child.stdout, child.stderr]) pipe.on("data", (data) => (process.log += data));
   process.end = async (name = "SIGKILL") => {
     if (child.exitCode === null && child.signalCode === null) child.kill(name);
     return (await process.exit)[0];
   };
-  await until(`${command} ${args[0]} to start; it said: ${process.log}`, () => process.log.includes(ready));
+  await until(`${command} to start`, () => {
+    if (failed) throw failed;
+    if (child.exitCode !== null) throw new Error(`${command} ended with ${child.exitCode}: ${process.log}`);
+    return process.log.includes(ready);
+  });
   return process;
 };
 
-export const startMock = async () => {
+/** A server with this example's configuration, on a port and in a folder of its own. */
+export const startServer = async () => {
   const folder = mkdtempSync(join(tmpdir(), "code-runner-test-"));
-  const run = (port) => start(process.execPath, [join(here, "mock.mjs"), "--port", String(port), "--state", join(folder, "state.json")], "mock on");
+  const run = (port) => start(BINARY, ["serve", "--json", "--config", join(here, "..", "switchboard.toml"), "--port", String(port), "--data", folder], '"ready":true');
   let server = await run(0);
-  const url = /http:\S+/.exec(server.log)[0];
+  const url = `http://127.0.0.1:${new URL(/"url":"([^"]+)"/.exec(server.log)[1]).port}`;
   return {
     url,
     kill: () => server.end("SIGKILL"),
