@@ -487,6 +487,13 @@ impl Core {
         };
         let due = (delay > 0).then(|| s.now.wall_ms.saturating_add(i64::try_from(delay).unwrap_or(i64::MAX)));
         self.emit(s, Change::Return { group, partition, offset, due })?;
+        // While it was leased, its time may have come and been passed over; the wall clock may have gone back since.
+        if let Some(at) = self.expiry_of(group, partition, offset)
+            && let Some(g) = self.groups.get_mut(&group)
+        {
+            g.expiring.insert((at, partition, offset));
+            self.arm_group(group);
+        }
         match job {
             Some(job) => self.job_ended(s, job, State::Queued, error, why),
             None => Ok(()),
