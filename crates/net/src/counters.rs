@@ -1,5 +1,6 @@
 //! Counts of connections, for metrics and limits.
 
+use sb_board::Board;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -50,14 +51,14 @@ impl NetCounters {
             return None;
         }
         self.accepted.fetch_add(1, Ordering::Relaxed);
-        Some(Open { counters: self.clone(), index: None })
+        Some(Open { counters: self.clone(), index: None, board: None })
     }
 
     /// Counts one open connection of a protocol until the guard is dropped.
     pub(crate) fn speaking(self: &Arc<Self>, name: &str) -> Option<Open> {
         let index = self.open.iter().position(|(known, _)| *known == name)?;
         self.open[index].1.fetch_add(1, Ordering::Relaxed);
-        Some(Open { counters: self.clone(), index: Some(index) })
+        Some(Open { counters: self.clone(), index: Some(index), board: None })
     }
 
     pub(crate) fn add(count: &AtomicU64) {
@@ -69,10 +70,24 @@ impl NetCounters {
 pub(crate) struct Open {
     counters: Arc<NetCounters>,
     index: Option<usize>,
+    board: Option<Arc<Board>>,
+}
+
+impl Open {
+    /// Counts it on the board, too: that is what the server's status shows.
+    pub(crate) fn on_board(mut self, board: Arc<Board>) -> Self {
+        board.counters().connections.fetch_add(1, Ordering::Relaxed);
+        board.counters().accepted.fetch_add(1, Ordering::Relaxed);
+        self.board = Some(board);
+        self
+    }
 }
 
 impl Drop for Open {
     fn drop(&mut self) {
+        if let Some(board) = &self.board {
+            board.counters().connections.fetch_sub(1, Ordering::Relaxed);
+        }
         let count = match self.index {
             Some(index) => self.counters.open.get(index).map(|(_, n)| n),
             None => Some(&self.counters.all),

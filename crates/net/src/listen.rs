@@ -221,6 +221,10 @@ async fn accept(shared: Arc<Shared>, bound: Bound, mut stopped: watch::Receiver<
                 complained = false;
                 let most = shared.host.limits().max_connections;
                 let Some(open) = shared.host.counters().connected(most) else { continue };
+                let open = match &shared.board {
+                    Some(board) => open.on_board(board.clone()),
+                    None => open,
+                };
                 let _ = stream.set_nodelay(true);
                 tokio::spawn(connection(shared.clone(), bound.clone_settings(), stream, addr, open));
             }
