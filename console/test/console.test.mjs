@@ -360,7 +360,7 @@ for (const scheme of ["light", "dark"]) {
   });
 }
 
-test("login: a key is asked for, kept in the tab, and streams get a token", { skip: Boolean(process.env.SWITCHBOARD_URL) }, async () => {
+test("login: a key is asked for, kept in the tab, and streams get a token", async () => {
   const closed = await start({ key: "sesame" });
   closed.publish("vault", { body: "gold" });
   try {
@@ -382,7 +382,7 @@ test("login: a key is asked for, kept in the tab, and streams get a token", { sk
   }
 });
 
-test("a lost connection is said at once, and the tail goes on afterwards", { skip: Boolean(process.env.SWITCHBOARD_URL) }, async () => {
+test("a lost connection is said at once, and the tail goes on afterwards", async () => {
   let server = await start();
   const { port, url } = server;
   server.publish("t", { body: "before" });

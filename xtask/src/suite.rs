@@ -71,7 +71,10 @@ struct Suite {
 /// Runs the tier and gives 1 when anything failed.
 pub fn run(root: PathBuf, options: Options) -> ExitCode {
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
-    let mut suite = Suite { binary: target.join("release/switchboard"), root, options, steps: Vec::new() };
+    // With one given and `--only`, nothing has to be built.
+    let binary =
+        std::env::var_os("SWITCHBOARD_BIN").map_or_else(|| target.join("release/switchboard"), PathBuf::from);
+    let mut suite = Suite { binary, root, options, steps: Vec::new() };
     let began = Instant::now();
     all(&mut suite);
     suite.end(began)
@@ -124,8 +127,14 @@ fn all(suite: &mut Suite) {
         })
     });
     suite.step("docs: patterns", 10, |s| {
-        let requirements = s.root.join("interop/http/python/requirements.txt");
-        s.python(&requirements, |s, python| s.script_by(python, "docs/patterns/run.py", &[]))
+        s.with_server(|server| {
+            s.exec(
+                Command::new("python3")
+                    .arg("docs/patterns/run.py")
+                    .env("SWITCHBOARD_URL", &server.url)
+                    .current_dir(s.root),
+            )
+        })
     });
     suite.step("command line", 10, |s| {
         s.exec(
@@ -285,14 +294,10 @@ impl Step<'_> {
 
     /// A script of the project that needs Python alone.
     fn script(&self, script: &str, arguments: &[&str]) -> Outcome {
-        self.script_by(Path::new("python3"), script, arguments)
-    }
-
-    fn script_by(&self, python: &Path, script: &str, arguments: &[&str]) -> Outcome {
         if !self.root.join(script).exists() {
             return Missing(script.to_owned());
         }
-        match self.exec(Command::new(python).arg(script).args(arguments).current_dir(self.root)) {
+        match self.exec(Command::new("python3").arg(script).args(arguments).current_dir(self.root)) {
             Passed => skip_of(&fs::read_to_string(&self.log).unwrap_or_default()).map_or(Passed, Skipped),
             other => other,
         }
@@ -356,6 +361,14 @@ impl Step<'_> {
         }
     }
 
+    /// Goes on with a fresh server, which ends afterwards.
+    fn with_server(&self, then: impl FnOnce(&Server) -> Outcome) -> Outcome {
+        match Server::start(self.binary, &self.root.join(".suite")) {
+            Ok(server) => then(&server),
+            Err(why) => Failed(why),
+        }
+    }
+
     /// The console's tests, in a browser, against a server of their own.
     fn console(&self) -> Outcome {
         let folder = self.root.join("console");
@@ -364,17 +377,16 @@ impl Step<'_> {
         }
         self.browser(|s, chromium| {
             s.node(&folder, |s| {
-                let server = match Server::start(s.binary, &s.root.join(".suite")) {
-                    Ok(server) => server,
-                    Err(why) => return Failed(why),
-                };
-                s.exec(
-                    Command::new("node")
-                        .arg("--test")
-                        .env("SWITCHBOARD_URL", &server.url)
-                        .env("CHROMIUM", chromium)
-                        .current_dir(&folder),
-                )
+                // Not `node --test` alone: that takes everything in test/ for a test, the stand-in server, too.
+                s.with_server(|server| {
+                    s.exec(
+                        Command::new("npm")
+                            .arg("test")
+                            .env("SWITCHBOARD_URL", &server.url)
+                            .env("CHROMIUM", chromium)
+                            .current_dir(&folder),
+                    )
+                })
             })
         })
     }

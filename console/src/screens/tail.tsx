@@ -149,7 +149,7 @@ function Live({ topic, partitions }: { topic: string; partitions: Partition[] })
         const places = new Set(fresh.map(place));
         const all = [...fresh.reverse(), ...rows.value.filter((m) => !places.has(place(m)))];
         // What is kept comes one partition after the other; it is read by time.
-        if (partitions.length > 1) all.sort((a, b) => ((b.at ?? "") > (a.at ?? "") ? 1 : (b.at ?? "") < (a.at ?? "") ? -1 : 0));
+        if (all.some((m) => m.partition !== all[0]?.partition)) all.sort((a, b) => ((b.at ?? "") > (a.at ?? "") ? 1 : (b.at ?? "") < (a.at ?? "") ? -1 : 0));
         rows.value = all.slice(0, ROWS);
         fresh = [];
         c.held = 0;

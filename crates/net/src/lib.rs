@@ -29,6 +29,6 @@ pub use counters::NetCounters;
 pub use drain::{Drain, Ticket};
 pub use http::{Connection, Handler, Host};
 pub use listen::{Listener, NetError, NetLimits, Server};
-pub use owner::Owner;
+pub use owner::{Owner, owner};
 pub use ws::handshake::{Accepted, accept, accept_key, is_websocket};
 pub use ws::socket::Socket;

@@ -4,16 +4,18 @@ use crate::banner::{Facts, banner};
 use crate::config::{self as model, Algorithm, Config, Engine, Mode, Target};
 use crate::error::{CliError, exit};
 use crate::speaks::{OFF_BY_DEFAULT, SPEAKS};
-use sb_board::mount::Descriptor;
 use sb_board::access::Condition;
 use sb_board::auth::{Authority, Grants, Issuer, method_pattern};
+use sb_board::mount::Descriptor;
 use sb_board::{Board, HttpSettings, Route, RouteTarget, Settings};
 use sb_core::groups::{Mode as GroupMode, Options, Start};
 use sb_core::jobs::MethodPolicy;
 use sb_core::model::Pattern;
 use sb_core::topics::Policy;
-use sb_net::{Listener, NetError, NetLimits, Server};
+use sb_net::{Listener, NetError, NetLimits, Server, owner};
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
@@ -21,20 +23,24 @@ use tokio::signal::unix::{SignalKind, signal};
 include!(concat!(env!("OUT_DIR"), "/console.rs"));
 include!(concat!(env!("OUT_DIR"), "/docs.rs"));
 
-/// Runs the server until it is told to stop.
-pub fn run(config: Config, mode: Mode) -> Result<(), CliError> {
+/// Runs the server until it is told to stop. Calls `ready` when every listener accepts.
+pub fn run(config: Config, mode: Mode, ready: impl FnOnce()) -> Result<(), CliError> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .map_err(|e| CliError::local(format!("cannot start: {e}")))?;
-    let outcome = runtime.block_on(serve(config, mode));
+    let outcome = runtime.block_on(serve(config, mode, ready));
     // A blocking read of a slow disk must not hold up the end.
     runtime.shutdown_timeout(Duration::from_secs(1));
     outcome
 }
 
-async fn serve(config: Config, mode: Mode) -> Result<(), CliError> {
+async fn serve(config: Config, mode: Mode, ready: impl FnOnce()) -> Result<(), CliError> {
     raise_file_limit();
+    // Before the data is opened: who starts a second server hears of the port, not of a locked folder.
+    for listener in &config.listen {
+        vacant(listener.addr).map_err(taken)?;
+    }
     let dir = match &config.engine {
         Engine::Memory => None,
         Engine::Disk(dir) => {
@@ -52,7 +58,7 @@ async fn serve(config: Config, mode: Mode) -> Result<(), CliError> {
         max_wait_ms: ms(config.http.wait_max),
         mode: if mode.development { "development" } else { "serve" }.into(),
     };
-    let (board, recovery) = Board::start(settings).map_err(|why| storage(&why))?;
+    let (board, recovery) = Board::start(settings).map_err(|why| storage(&why, dir.as_deref()))?;
     if let Some(tail) = &recovery.dropped_tail {
         tracing::warn!(%tail, "an unfinished write at the end of the journal was dropped; nothing in it had been acknowledged");
     }
@@ -78,7 +84,7 @@ async fn serve(config: Config, mode: Mode) -> Result<(), CliError> {
     let facts = Facts {
         development: mode.development,
         listeners: urls,
-        data: dir,
+        data: dir.clone(),
         login: config.auth.configured(),
         loopback: server.local_addrs().iter().all(|a| a.ip().is_loopback()),
         protocols: vec!["REST".into(), "SSE".into(), "WebSocket".into()],
@@ -87,6 +93,7 @@ async fn serve(config: Config, mode: Mode) -> Result<(), CliError> {
     };
     // The sockets accept from the moment they are bound, so this is true when it is printed.
     println!("{}", banner(&facts, mode.json));
+    ready();
 
     let drain = {
         let board = board.clone();
@@ -100,7 +107,7 @@ async fn serve(config: Config, mode: Mode) -> Result<(), CliError> {
     tokio::pin!(failed);
     tokio::select! {
         () = server.run(drain) => {}
-        why = &mut failed => return Err(storage(&why.into())),
+        why = &mut failed => return Err(storage(&why.into(), dir.as_deref())),
     }
     board.stop().await;
     Ok(())
@@ -115,7 +122,8 @@ fn spoken(config: &Config) -> &'static [&'static Descriptor] {
 
 /// SIGTERM or SIGINT; a second one ends the process at once.
 async fn stop_signal() {
-    let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    let (Ok(mut terminate), Ok(mut interrupt)) =
+        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
     else {
         return std::future::pending().await;
     };
@@ -142,7 +150,7 @@ fn raise_file_limit() {
 }
 
 /// The data folder, readable by its owner only.
-fn make_private(dir: &std::path::Path) -> Result<(), CliError> {
+fn make_private(dir: &Path) -> Result<(), CliError> {
     use std::os::unix::fs::DirBuilderExt as _;
     std::fs::DirBuilder::new()
         .recursive(true)
@@ -151,10 +159,25 @@ fn make_private(dir: &std::path::Path) -> Result<(), CliError> {
         .map_err(|e| CliError::local(format!("the data folder {} cannot be made: {e}", dir.display())))
 }
 
-fn storage(why: &sb_board::engine::Failure) -> CliError {
+/// Whether nobody listens there yet.
+fn vacant(addr: SocketAddr) -> Result<(), NetError> {
+    match std::net::TcpListener::bind(addr) {
+        Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {
+            Err(NetError::Taken { addr, owner: owner(addr.port()) })
+        }
+        // Everything else is said when it is bound for good.
+        _ => Ok(()),
+    }
+}
+
+fn storage(why: &sb_board::engine::Failure, dir: Option<&Path>) -> CliError {
     let code = if why.damaged { "SB0702" } else { "SB0701" };
-    CliError::new(exit::REFUSED, code, format!("the storage cannot be used: {why}"))
-        .help("see what is wrong:  switchboard data check DIR")
+    let Some(dir) = dir.map(Path::display) else {
+        return CliError::new(exit::REFUSED, code, format!("the storage cannot be used: {why}"));
+    };
+    CliError::new(exit::REFUSED, code, format!("the data in {dir} cannot be used: {why}"))
+        .help(format!("see whether it is sound:  switchboard data check {dir}"))
+        .help("keep messages elsewhere:   --data DIR  or  --memory")
 }
 
 fn taken(error: NetError) -> CliError {
@@ -216,7 +239,9 @@ fn authority(config: &Config) -> Result<Authority, CliError> {
 fn issuer(jwt: &model::Jwt) -> Result<Issuer, CliError> {
     use jsonwebtoken::{Algorithm as A, DecodingKey};
     let text = jwt.key.0.as_bytes();
-    let bad = |e: jsonwebtoken::errors::Error| wrong(format!("the key of the JWT issuer {:?} cannot be used: {e}", jwt.issuer));
+    let bad = |e: jsonwebtoken::errors::Error| {
+        wrong(format!("the key of the JWT issuer {:?} cannot be used: {e}", jwt.issuer))
+    };
     let (algorithm, key) = match jwt.algorithm {
         Algorithm::Hs256 => (A::HS256, DecodingKey::from_secret(text)),
         Algorithm::Rs256 => (A::RS256, DecodingKey::from_rsa_pem(text).map_err(bad)?),
@@ -262,7 +287,7 @@ fn http(config: &Config, mode: &Mode) -> Result<HttpSettings, CliError> {
 fn tls(files: &model::Tls) -> Result<Arc<rustls::ServerConfig>, CliError> {
     use rustls::pki_types::pem::PemObject as _;
     use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-    let bad = |path: &std::path::Path, why: String| wrong(format!("{}: {why}", path.display()));
+    let bad = |path: &Path, why: String| wrong(format!("{}: {why}", path.display()));
     let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_file_iter(&files.cert)
         .and_then(Iterator::collect)
         .map_err(|e| bad(&files.cert, e.to_string()))?;
@@ -279,7 +304,8 @@ fn tls(files: &model::Tls) -> Result<Arc<rustls::ServerConfig>, CliError> {
 async fn declare(board: &Arc<Board>, config: &Config) -> Result<(), CliError> {
     let access = board.admin();
     let failed = |what: &str, error: sb_core::model::Error| {
-        CliError::new(exit::USAGE, error.code, format!("{what}: {}", error.detail)).help(error.fix.to_string())
+        CliError::new(exit::USAGE, error.code, format!("{what}: {}", error.detail))
+            .help(error.fix.to_string())
     };
     for topic in &config.topics {
         let policy = Policy {
@@ -292,7 +318,10 @@ async fn declare(board: &Arc<Board>, config: &Config) -> Result<(), CliError> {
             claims: patterns(&topic.claims)?,
         };
         let name = &topic.name;
-        access.declare_topic(name, policy, Condition::Any).await.map_err(|e| failed(&format!("[topics.{name:?}]"), e))?;
+        access
+            .declare_topic(name, policy, Condition::Any)
+            .await
+            .map_err(|e| failed(&format!("[topics.{name:?}]"), e))?;
         for group in &topic.groups {
             let options = Options {
                 mode: if group.queue { GroupMode::Queue } else { GroupMode::Cursor },

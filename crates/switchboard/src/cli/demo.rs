@@ -12,7 +12,6 @@ use clap::Args;
 use serde_json::json;
 
 use super::{out, server};
-use crate::client::{Client, Request, Target};
 use crate::config::units::nearest;
 use crate::error::{CliError, exit};
 
@@ -58,17 +57,19 @@ pub fn run(args: &DemoArgs, json: bool, started: Instant) -> Result<u8, CliError
     if args.write_only {
         return Ok(exit::DONE);
     }
-    let server_args = server::ServerArgs::of_demo(dir.join("switchboard.toml"), args.port);
+    let server_args = server::ServerArgs::of_demo(&dir, args.port);
     let url = server_args.main_url()?;
     let worker = dir.join("worker.py");
     let worker = (!args.no_worker && worker.is_file()).then_some(worker);
-    // Dropping the sender tells the companion that the server is gone.
-    let (over, gone) = mpsc::channel::<()>();
+    // A word over it tells the companion that the server is ready; dropping the sender, that it is gone.
+    let (over, server) = mpsc::channel::<()>();
     let companion = std::thread::Builder::new()
         .name("demo".to_owned())
-        .spawn(move || accompany(&url, worker.as_deref(), &gone))
+        .spawn(move || accompany(&url, worker.as_deref(), &server))
         .map_err(|why| CliError::local(format!("a thread cannot start: {why}")))?;
-    let result = server::develop(&server_args, json, started);
+    let result = server::develop(&server_args, json, started, || {
+        let _ = over.send(());
+    });
     drop(over);
     // It ends as soon as the worker has ended; a panic in it has been reported already.
     let _ = companion.join();
@@ -116,18 +117,12 @@ fn write(demo: &Demo, dir: &Path) -> Result<(), CliError> {
 }
 
 /// Beside the server: waits until it is ready, says where the page is, runs the worker, and ends it.
-fn accompany(url: &str, worker: Option<&Path>, gone: &mpsc::Receiver<()>) {
+fn accompany(url: &str, worker: Option<&Path>, server: &mpsc::Receiver<()>) {
     let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return };
-    let target = Target { url: url.to_owned(), url_from: "demo".to_owned(), ..Target::default() };
-    let Ok(client) = Client::new(target) else { return };
-    let over = || gone.try_recv() == Err(mpsc::TryRecvError::Disconnected);
-    let ready = Request::new(http::Method::GET, "/readyz").timeout(Some(Duration::from_secs(1)));
-    while runtime.block_on(client.send(&ready)).is_err() {
-        if over() {
-            return;
-        }
-        std::thread::sleep(Duration::from_millis(50));
+    if server.recv().is_err() {
+        return;
     }
+    let over = || server.try_recv() == Err(mpsc::TryRecvError::Disconnected);
     note!("\n  page      {url}/\n  stop      Ctrl-C\n");
     let Some(worker) = worker else { return };
     let child = Command::new("python3").arg(worker).arg("--url").arg(url).stdin(Stdio::null()).spawn();
@@ -200,8 +195,6 @@ fn end(child: &mut Child) {
 
 #[cfg(test)]
 mod tests {
-    use std::io::{Read, Write};
-
     use super::*;
 
     #[test]
@@ -217,7 +210,6 @@ mod tests {
 
     #[test]
     fn the_worker_starts_when_the_server_is_ready_and_ends_with_it() {
-        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let dir = tempfile::tempdir().unwrap();
         let (worker, note) = (dir.path().join("worker.py"), dir.path().join("note"));
         let script = format!(
@@ -225,22 +217,10 @@ mod tests {
             note.display().to_string()
         );
         std::fs::write(&worker, script).unwrap();
-        // Answers every request that it is ready.
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
-        std::thread::spawn(move || {
-            for socket in listener.incoming() {
-                let mut socket = socket.unwrap();
-                let _ = socket.read(&mut [0; 1024]);
-                let _ =
-                    socket.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\nok");
-            }
-        });
-        let (over, gone) = mpsc::channel();
-        let beside = {
-            let url = url.clone();
-            std::thread::spawn(move || accompany(&url, Some(&worker), &gone))
-        };
+        let url = "http://localhost:1";
+        let (over, server) = mpsc::channel();
+        let beside = std::thread::spawn(move || accompany(url, Some(&worker), &server));
+        over.send(()).unwrap();
         let started = Instant::now();
         let line = loop {
             match std::fs::read_to_string(&note) {

@@ -177,7 +177,7 @@ fn run(cli: Cli, started: Instant) -> Result<u8, CliError> {
     let serves = matches!(command, None | Some(Command::Serve(_) | Command::Demo(_)));
     start_log(global.log.as_deref(), serves);
     let Some(command) = command else {
-        return server::develop(&server, global.json, started).map(|()| exit::DONE);
+        return server::develop(&server, global.json, started, || {}).map(|()| exit::DONE);
     };
     if !server.is_empty() {
         return Err(CliError::usage("options of the server stand behind the command")

@@ -53,10 +53,10 @@ impl ServerArgs {
             && self.port.is_none()
     }
 
-    /// Arguments that a demo is run with.
-    pub fn of_demo(config: PathBuf, port: Option<u16>) -> Self {
-        let check = CheckArgs { config: Some(config), ..CheckArgs::default() };
-        Self { check, port, ..Self::default() }
+    /// Arguments that a demo in this folder is run with: all of it, the data too, goes away with the folder.
+    pub fn of_demo(dir: &Path, port: Option<u16>) -> Self {
+        let check = CheckArgs { config: Some(dir.join("switchboard.toml")), ..CheckArgs::default() };
+        Self { check, port, data: Some(dir.join("data")), ..Self::default() }
     }
 
     /// The URL of the first listener, as it is reached from this machine.
@@ -133,19 +133,19 @@ fn load(origin: Origin) -> Result<Config, CliError> {
     Ok(config)
 }
 
-/// `switchboard` alone, and with `-c`: no login on this machine, data in the user's own folder.
-pub fn develop(args: &ServerArgs, json: bool, started: Instant) -> Result<(), CliError> {
+/// `switchboard` alone, and with `-c`: no login on this machine, data in the user's own folder. Calls `ready` when it is.
+pub fn develop(args: &ServerArgs, json: bool, started: Instant, ready: impl FnOnce()) -> Result<(), CliError> {
     let mut origin = args.origin(false)?;
     // Without a home there is no place of one's own; then it is said how to give one.
     origin.engine = profile::xdg("XDG_DATA_HOME", ".local/share").map(Engine::Disk);
     let config = load(origin)?;
-    crate::assemble::run(config, Mode { development: true, json, started })
+    crate::assemble::run(config, Mode { development: true, json, started }, ready)
 }
 
 /// `switchboard serve`
 pub fn serve(args: &ServerArgs, json: bool, started: Instant) -> Result<(), CliError> {
     let config = load(args.origin(true)?)?;
-    crate::assemble::run(config, Mode { development: false, json, started })
+    crate::assemble::run(config, Mode { development: false, json, started }, || {})
 }
 
 /// `switchboard check`: exit 0 when the configuration can be used, 1 when it has faults.

@@ -150,9 +150,14 @@ pub async fn run(ctx: &Ctx, command: TopicCommand) -> Result<u8, CliError> {
         TopicCommand::Create { name, policy } => {
             let request =
                 Request::new(Method::PUT, legal(&name)?).header("if-none-match", "*").json(&policy.json());
-            let answer = client.send(&request).await.map_err(|error| match error.exit {
-                exit::REFUSED if error.code.is_empty() => {
-                    error.help(format!("see it:  switchboard topic show {name}"))
+            let answer = client.send(&request).await.map_err(|error| match error.code.as_str() {
+                // The server speaks of ETags, which the command line has none of.
+                "SB0210" => {
+                    let help = vec![
+                        format!("see it:     switchboard topic show {name}"),
+                        format!("change it:  switchboard topic update {name}"),
+                    ];
+                    CliError { help, ..error }
                 }
                 _ => error,
             })?;
