@@ -210,6 +210,7 @@ fn show(board: &Arc<Board>, engine: &Engine, effects: Effects, store: Option<&Se
                 part.close();
                 tails.bytes -= part.trim(u64::MAX).min(tails.bytes);
             }
+            tails.order.retain(|part| part.id.topic != *id);
         }
     }
     board.wake(woken);

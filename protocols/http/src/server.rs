@@ -19,8 +19,7 @@ use std::sync::{Arc, LazyLock};
 /// The largest JSON body of a request that publishes nothing.
 const MAX_JSON: usize = 1 << 20;
 /// The largest body when several messages are published at once.
-pub(crate) const MAX_BATCH: usize = 8 << 20;
-const DEFAULT_MAX_BODY: usize = 1 << 20;
+const MAX_BATCH: usize = 8 << 20;
 /// More path segments than any route has.
 const MAX_SEGMENTS: usize = 6;
 
@@ -89,10 +88,12 @@ impl Cx {
 
     /// The limit for a body that is one message.
     pub(crate) fn max_body(&self) -> usize {
-        match self.board().http().max_body {
-            0 => DEFAULT_MAX_BODY,
-            n => n,
-        }
+        self.board().max_message()
+    }
+
+    /// The limit for a body that holds several messages.
+    pub(crate) fn max_batch(&self) -> usize {
+        MAX_BATCH.max(self.board().http().max_body)
     }
 
     /// The whole body.
@@ -472,7 +473,8 @@ fn fitting<'a>(
     TABLE.by_length.get(segments.len()).map(Vec::as_slice).unwrap_or_default().iter().filter(
         move |(template, _)| {
             let service = template.first().is_some_and(|t| !is_literal(t));
-            !(service && reserved) && template.iter().zip(segments).all(|(t, s)| !is_literal(t) || t == s)
+            let fits = |(t, s): (&&str, &&str)| if is_literal(t) { t == s } else { !s.is_empty() };
+            !(service && reserved) && template.iter().zip(segments).all(fits)
         },
     )
 }
