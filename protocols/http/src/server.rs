@@ -23,7 +23,7 @@ const MAX_JSON: usize = 1 << 20;
 const MAX_BATCH: usize = 8 << 20;
 /// How long the rest of a body that is too large is read in all, and how long for more of it is waited.
 const DISCARD_TIME: Duration = Duration::from_secs(5);
-const DISCARD_PAUSE: Duration = Duration::from_millis(500);
+const DISCARD_PAUSE: Duration = Duration::from_secs(2);
 /// More path segments than any route has.
 const MAX_SEGMENTS: usize = 6;
 
