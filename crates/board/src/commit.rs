@@ -245,6 +245,7 @@ fn show(
                 part.close();
                 tails.bytes -= part.trim(u64::MAX).min(tails.bytes);
             }
+            tails.order.retain(|part| part.id.topic != *id);
         }
     }
     board.wake(woken);

@@ -414,6 +414,11 @@ impl Board {
         self.clock.now().wall_ms
     }
 
+    /// The largest body of a message.
+    pub fn max_message(&self) -> usize {
+        self.settings.max_message
+    }
+
     /// The longest a caller may wait.
     pub fn max_wait_ms(&self) -> u64 {
         self.settings.max_wait_ms

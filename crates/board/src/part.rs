@@ -406,12 +406,13 @@ impl Part {
         Some(size)
     }
 
-    /// Retention moved the start; says how many bytes of a memory topic that freed.
+    /// Retention moved the start, or with `u64::MAX` the topic was deleted; says how many bytes in memory that freed. What is in the
+    /// store as well stays here until its turn, unless the topic is gone.
     pub(crate) fn trim(&self, start: u64) -> usize {
         let mut inner = lock(&self.inner);
         inner.start = inner.start.max(start);
         let mut freed = 0;
-        if self.memory {
+        if self.memory || start == u64::MAX {
             while inner.tail.front().is_some_and(|b| b.end <= start) {
                 freed += inner.tail.pop_front().map_or(0, |b| b.bytes.len());
             }

@@ -327,7 +327,9 @@ async fn begin(shared: &Shared, settings: &Settings, stream: TcpStream) -> io::R
     let mut conn = Conn::from(stream);
     let mut found = match (&settings.tls, settings.only) {
         (Some(_), Some(_)) => Found::Tls,
-        (tls, _) => first(shared, &mut conn, |bytes| recognise(bytes, tls.is_some(), http, all)).await?,
+        // A listener with TLS serves nothing in clear text: a key sent there by mistake must not find a taker.
+        (Some(_), None) => first(shared, &mut conn, |bytes| recognise(bytes, true, false, &[])).await?,
+        (None, _) => first(shared, &mut conn, |bytes| recognise(bytes, false, http, all)).await?,
     };
     if let (Found::Tls, Some(acceptor)) = (found, &settings.tls) {
         let alpn;

@@ -87,10 +87,11 @@ def config(extra="", scheme="http", engine="disk"):
 class Server:
     """`switchboard serve -c FILE` in a folder of its own. Stopped by its pid."""
 
-    def __init__(self, folder, text=None, scheme="http", verify=True):
+    def __init__(self, folder, text=None, scheme="http", verify=True, env=None):
         self.dir = pathlib.Path(folder)
         self.text = text or config(scheme=scheme)
         self.scheme, self.verify = scheme, verify
+        self.env = {**os.environ, **(env or {})}
         self.process = None
         self.log = self.dir / "server.log"
 
@@ -101,7 +102,8 @@ class Server:
             file.write_text(self.text.replace("{port}", str(self.port)).replace("{dir}", str(self.dir)))
             out = self.log.open("ab")
             self.process = subprocess.Popen(
-                [BINARY, "serve", "-c", str(file)], cwd=self.dir, stdin=subprocess.DEVNULL, stdout=out, stderr=out
+                [BINARY, "serve", "-c", str(file)], cwd=self.dir, stdin=subprocess.DEVNULL, stdout=out, stderr=out,
+                env=self.env,
             )
             out.close()
             if self._ready():

@@ -215,7 +215,7 @@ def test_attempts_lead_to_the_dead_letter_topic(api, topic):
         (message,) = api.lease(topic, "g")
         assert message["attempt"] == attempt
         api.nack(topic, "g", message)
-    got = depth(api, topic, "g")
+    got = until(lambda: (lambda g: g if g["dead"] else None)(depth(api, topic, "g")), what="the dead letter")
     assert (got["dead"], got["depth"]) == (1, 0)
     assert api.lease(topic, "g", wait="0s") == []
     (moved,) = api.read(dead, from_="start")["messages"]
@@ -240,6 +240,7 @@ def test_dead_at_once_and_dead_without_a_topic(api, topic):
     api.put_group(topic, "g", dead_letter=dead)
     api.put_group(topic, "h", attempts=1)
     api.nack(topic, "g", api.lease(topic, "g")[0], dead=True)
+    until(lambda: depth(api, topic, "g")["dead"], what="the dead letter")
     assert names(api.read(dead, from_="start")["messages"]) == ["0"]
     api.nack(topic, "h", api.lease(topic, "h")[0])
     got = depth(api, topic, "h")

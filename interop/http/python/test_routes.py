@@ -45,8 +45,9 @@ def test_a_route_to_a_method(api):
     assert answer.status_code == 200 and answer.content == b"out" and answer.headers["content-type"] == "text/y"
     submitted = api.ok("POST", "/api/execute", 202, content=b"", headers={"Prefer": "respond-async"})
     assert submitted.headers["location"] == f"/jobs/{submitted.json()['id']}"
-    got = problem(api.get("/api/execute"), 405, "SB0207")
-    assert got["code"] == "SB0207"
+    refused = api.get("/api/execute")
+    problem(refused, 405, "SB0207")
+    assert "POST" in refused.headers["allow"]
 
 
 def test_declared_methods_have_their_options(api):

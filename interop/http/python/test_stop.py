@@ -21,7 +21,9 @@ def test_drain(own_server):
     events = api.sse("/topics/t", {"from": "start"})
     assert events.next()["data"] == "1"
     sent = api.read("t")["next"]
-    poll = background(lambda: server.api().get("/topics/t", params={"after": sent}, headers={"Prefer": "wait=50"}))
+    poller = server.api()
+    poller.ok("GET", "/livez")  # connected
+    poll = background(lambda: poller.get("/topics/t", params={"after": sent}, headers={"Prefer": "wait=50"}))
     ws = Ws(server)
     ws.ok("ping")
     plain = connect(f"{server.ws_url}/topics/t?from=start", proxy=None).__enter__()
@@ -31,6 +33,7 @@ def test_drain(own_server):
     pipe.sendall(b"POST /topics/t HTTP/1.1\r\nHost: localhost\r\nContent-Length: 6\r\nExpect: 100-continue\r\n\r\n")
     assert pipe.recv(1000).startswith(b"HTTP/1.1 100")
     pipe.sendall(b"in ")
+    time.sleep(0.2)  # the long poll is parked
     server.terminate()
     began = time.monotonic()
     rest = events.rest()

@@ -15,12 +15,15 @@ use sb_board::{Board, HttpSettings, RouteTarget};
 use sb_core::model::{Error, Kind, Result};
 use serde::Serialize;
 use std::sync::{Arc, LazyLock};
+use std::time::Duration;
 
 /// The largest JSON body of a request that publishes nothing.
 const MAX_JSON: usize = 1 << 20;
 /// The largest body when several messages are published at once.
-pub(crate) const MAX_BATCH: usize = 8 << 20;
-const DEFAULT_MAX_BODY: usize = 1 << 20;
+const MAX_BATCH: usize = 8 << 20;
+/// How long the rest of a body that is too large is read in all, and how long for more of it is waited.
+const DISCARD_TIME: Duration = Duration::from_secs(5);
+const DISCARD_PAUSE: Duration = Duration::from_secs(2);
 /// More path segments than any route has.
 const MAX_SEGMENTS: usize = 6;
 
@@ -89,15 +92,24 @@ impl Cx {
 
     /// The limit for a body that is one message.
     pub(crate) fn max_body(&self) -> usize {
-        match self.board().http().max_body {
-            0 => DEFAULT_MAX_BODY,
-            n => n,
-        }
+        self.board().max_message()
+    }
+
+    /// The limit for a body that holds several messages.
+    pub(crate) fn max_batch(&self) -> usize {
+        MAX_BATCH.max(self.board().http().max_body)
     }
 
     /// The whole body.
     pub(crate) async fn collect(&mut self, limit: usize) -> Result<Bytes> {
-        collect(&mut self.body, limit).await
+        let got = collect(&mut self.body, limit).await;
+        // Many clients read no answer before they have sent everything. Who asked first (100-continue) has not begun.
+        if matches!(&got, Err(error) if error.kind == Kind::TooLarge)
+            && !self.parts.headers.contains_key(header::EXPECT)
+        {
+            let _ = tokio::time::timeout(DISCARD_TIME, discard(&mut self.body)).await;
+        }
+        got
     }
 
     /// A JSON body, not parsed yet. Without one, `absent` stands for it.
@@ -151,6 +163,16 @@ impl Cx {
             options: sb_board::mount::WebSocketOptions { max_message, ..Default::default() },
             run: Box::new(run),
         })
+    }
+}
+
+/// Reads what still comes of a body that is too large, for a while: as long as it keeps coming, and not without end.
+async fn discard(body: &mut RequestBody) {
+    let mut left = MAX_BATCH;
+    while left > 0 {
+        let frame = std::future::poll_fn(|cx| std::pin::Pin::new(&mut *body).poll_frame(cx));
+        let Ok(Some(Ok(frame))) = tokio::time::timeout(DISCARD_PAUSE, frame).await else { return };
+        left = left.saturating_sub(frame.data_ref().map_or(0, Bytes::len));
     }
 }
 
@@ -472,7 +494,8 @@ fn fitting<'a>(
     TABLE.by_length.get(segments.len()).map(Vec::as_slice).unwrap_or_default().iter().filter(
         move |(template, _)| {
             let service = template.first().is_some_and(|t| !is_literal(t));
-            !(service && reserved) && template.iter().zip(segments).all(|(t, s)| !is_literal(t) || t == s)
+            let fits = |(t, s): (&&str, &&str)| if is_literal(t) { t == s } else { !s.is_empty() };
+            !(service && reserved) && template.iter().zip(segments).all(fits)
         },
     )
 }

@@ -1,6 +1,6 @@
 //! Topics: declaring, publishing, reading, one message (docs/http.md §2).
 
-use crate::server::{Cx, MAX_BATCH, empty, json, set, tagged, untrusted};
+use crate::server::{Cx, empty, json, set, tagged, untrusted};
 use crate::wire::Prefer;
 use crate::wire::json::{LiveOut, Messages, PolicyIn, PublishIn, TopicsOut};
 use crate::{live, map, websocket};
@@ -107,7 +107,7 @@ pub(crate) async fn publish(mut cx: Cx) -> Result<Answer> {
         Some(other) => return Err(map::invalid(format!("batch is ndjson, not {other:.40?}"))),
     };
     let live = cx.query.flag("live").map_err(map::invalid)?;
-    let limit = if batch { MAX_BATCH.max(cx.max_body()) } else { cx.max_body() };
+    let limit = if batch { cx.max_batch() } else { cx.max_body() };
     let body = cx.collect(limit).await?;
     let idempotency = match live {
         true => None,
@@ -173,7 +173,7 @@ fn lines(template: Message) -> Result<Vec<Message>> {
 }
 
 pub(crate) async fn publish_many(mut cx: Cx) -> Result<Answer> {
-    let limit = MAX_BATCH.max(cx.max_body());
+    let limit = cx.max_batch();
     let body = cx.json_or(limit, None).await?;
     let given: PublishIn<'_> = map::json(&body)?;
     match given.messages.len() {

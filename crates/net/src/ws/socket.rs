@@ -144,6 +144,8 @@ pub struct Socket<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> {
     told: bool,
     /// The input cannot be understood any more.
     failed: bool,
+    /// Nobody is there any more to say good-bye to.
+    gone: bool,
     /// Bytes of pongs since everything was written.
     pongs: usize,
     /// Pings without an answer.
@@ -177,6 +179,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Socket<S> {
             phase: Phase::Open,
             told: false,
             failed: false,
+            gone: false,
             pongs: 0,
             silent: 0,
             heard: false,
@@ -202,6 +205,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Socket<S> {
         let first = self.phase == Phase::Open;
         self.phase = Phase::Closed;
         self.failed = true;
+        self.gone = true;
         self.output = Output::default();
         self.told = true;
         Poll::Ready(first.then(|| Frame::Close(1006, reason.to_owned())))
@@ -405,6 +409,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> WebSocketIo for Socket<
         if outcome.is_err() {
             self.phase = Phase::Closed;
             self.failed = true;
+            self.gone = true;
             self.output = Output::default();
         }
         Poll::Ready(outcome)
@@ -435,8 +440,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Drop for Socket<S> {
         let (Some(mut io), Ok(runtime)) = (self.io.take(), tokio::runtime::Handle::try_current()) else {
             return;
         };
-        let gone = self.failed && self.output.queued() == 0 && self.phase == Phase::Closed && self.told;
-        if gone {
+        if self.gone {
             return;
         }
         let mut output = std::mem::take(&mut self.output);
