@@ -433,6 +433,7 @@ impl Access {
 
     /// The first offset whose message was taken at or after a time.
     async fn offset_at(&self, topic: &Arc<Topic>, part: &Arc<Part>, time_ms: i64) -> Result<u64> {
+        // A topic that is deleted just now begins behind its end.
         let (first, end) = part.bounds();
         let mut from = first;
         if let Some(store) = self.board.store()
@@ -444,11 +445,11 @@ impl Access {
                 .map_err(|e| Error::internal(e.to_string()))?
                 .map_err(|e| crate::damaged(&topic.name, &e.to_string()))?;
             if let Some(offset) = found {
-                return Ok(offset.clamp(first, end));
+                return Ok(offset.max(first).min(end));
             }
             // Not in the store: what is newer is in memory.
             if let Got::Behind = part.read(from, 1) {
-                from = self.board.store().map_or(from, |s| s.end(id)).clamp(first, end);
+                from = self.board.store().map_or(from, |s| s.end(id)).max(first).min(end);
             }
         }
         while from < end {

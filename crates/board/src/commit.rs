@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 /// The most requests in one frame.
 const FRAME_REQUESTS: usize = 8192;
@@ -31,7 +31,7 @@ pub(crate) type Release = Box<dyn FnOnce(&Result<()>) + Send>;
 /// What the loop is asked.
 pub(crate) enum Ask {
     /// Apply this.
-    Commit(Commit, oneshot::Sender<Result<Answer>>),
+    Commit(Commit, oneshot::Sender<Result<Answer>>, Option<OwnedSemaphorePermit>),
     /// Look at the state; the answer leaves when what was seen is durable.
     Query(Box<dyn FnOnce(&mut Engine) -> Release + Send>),
     /// A checkpoint was written (or could not be).
@@ -57,7 +57,7 @@ pub(crate) enum Job {
 }
 
 enum Waiting {
-    Commit(oneshot::Sender<Result<Answer>>, Result<Answer>),
+    Commit(oneshot::Sender<Result<Answer>>, Result<Answer>, Option<OwnedSemaphorePermit>),
     Query(Release),
 }
 
@@ -106,9 +106,9 @@ pub(crate) fn run(mut engine: Engine, asks: Receiver<Ask>, store: Option<Sender<
         let now = clock.now();
         while let Some(ask) = next.take() {
             match ask {
-                Ask::Commit(commit, reply) => {
+                Ask::Commit(commit, reply, reserved) => {
                     let answer = engine.commit(now, commit);
-                    waiting.push(Waiting::Commit(reply, answer));
+                    waiting.push(Waiting::Commit(reply, answer, reserved));
                 }
                 Ask::Query(look) => {
                     let release = look(&mut engine);
@@ -156,8 +156,9 @@ pub(crate) fn run(mut engine: Engine, asks: Receiver<Ask>, store: Option<Sender<
         };
         for waiting in waiting.drain(..) {
             match waiting {
-                Waiting::Commit(reply, answer) => {
+                Waiting::Commit(reply, answer, reserved) => {
                     board.counters().commits.fetch_add(1, Ordering::Relaxed);
+                    drop(reserved);
                     let _ = reply.send(outcome.clone().and(answer));
                 }
                 Waiting::Query(release) => release(&outcome),

@@ -36,7 +36,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Instant;
-use tokio::sync::{Notify, Semaphore, oneshot, watch};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot, watch};
 
 /// The clocks: wall clock for people, a monotonic one for leases.
 #[derive(Copy, Clone, Debug)]
@@ -246,11 +246,11 @@ impl Board {
                 let (items, given) = std::sync::mpsc::channel();
                 let (jobs, todo) = std::sync::mpsc::channel();
                 let (b, a) = (board.clone(), asks);
-                spawn("checkpoint", move || commit::checkpoint_thread(todo, checkpoints, a, b))?;
+                spawn(&board, "checkpoint", move || commit::checkpoint_thread(todo, checkpoints, a, b))?;
                 engine.be_patient();
                 if let Some(spares) = engine.spares() {
                     let weak = Arc::downgrade(&board);
-                    spawn("spares", move || commit::spares_thread(spares, weak))?;
+                    spawn(&board, "spares", move || commit::spares_thread(spares, weak))?;
                 }
                 for effects in engine.take_unstored() {
                     let mut bytes = 0;
@@ -266,13 +266,13 @@ impl Board {
                     let _ = items.send(commit::Store::Effects(effects, parts, bytes));
                 }
                 let b = board.clone();
-                spawn("storage", move || commit::store_thread(given, store, jobs, b))?;
+                spawn(&board, "storage", move || commit::store_thread(given, store, jobs, b))?;
                 Some(items)
             }
             _ => None,
         };
         let b = board.clone();
-        spawn("commit", move || commit::run(engine, asked, store_items, b))?;
+        spawn(&board, "commit", move || commit::run(engine, asked, store_items, b))?;
         tokio::spawn(fan_out_task(fanned));
         tokio::spawn(access::bury(board.clone(), dead));
         board.ready.store(true, Ordering::Release);
@@ -464,8 +464,13 @@ impl Board {
 
     /// Sends a commit through the loop; the answer comes when it is durable.
     pub(crate) async fn commit(&self, commit: Commit) -> Result<Answer> {
+        self.commit_held(commit, None).await
+    }
+
+    /// The same; what was reserved for it is given back when it is answered, also if its caller has gone before.
+    pub(crate) async fn commit_held(&self, commit: Commit, reserved: Option<OwnedSemaphorePermit>) -> Result<Answer> {
         let (reply, answer) = oneshot::channel();
-        self.asks.send(Ask::Commit(commit, reply)).map_err(|_| commit::stopped_error())?;
+        self.asks.send(Ask::Commit(commit, reply, reserved)).map_err(|_| commit::stopped_error())?;
         answer.await.unwrap_or_else(|_| Err(commit::stopped_error()))
     }
 
@@ -483,7 +488,7 @@ impl Board {
     }
 
     /// Waits until so many bytes may be on their way to the log: the back-pressure of publishing.
-    pub(crate) async fn reserve(&self, bytes: usize) -> Result<tokio::sync::OwnedSemaphorePermit> {
+    pub(crate) async fn reserve(&self, bytes: usize) -> Result<OwnedSemaphorePermit> {
         let permits = u32::try_from(bytes).unwrap_or(u32::MAX).min(4 << 20);
         self.inflight.clone().acquire_many_owned(permits).await.map_err(|_| commit::stopped_error())
     }
@@ -679,8 +684,18 @@ async fn fan_out_task(mut readers: tokio::sync::mpsc::UnboundedReceiver<Vec<Arc<
     }
 }
 
-fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> std::result::Result<(), String> {
-    std::thread::Builder::new().name(name.into()).spawn(run).map(|_| ()).map_err(|e| format!("cannot start a thread: {e}"))
+/// Starts a thread of the storage. When one panics, what is in memory can no longer be trusted: the program ends and recovers from the log.
+fn spawn(board: &Arc<Board>, name: &'static str, run: impl FnOnce() + Send + 'static) -> std::result::Result<(), String> {
+    let board = Arc::downgrade(board);
+    let guarded = move || {
+        if std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).is_err()
+            && let Some(board) = board.upgrade()
+        {
+            board.counters.panics.fetch_add(1, Ordering::Relaxed);
+            board.fail(format!("the thread {name:?} panicked, which is a fault of this program"));
+        }
+    };
+    std::thread::Builder::new().name(name.into()).spawn(guarded).map(|_| ()).map_err(|e| format!("cannot start a thread: {e}"))
 }
 
 /// What a reader gets when kept bytes do not verify.
@@ -715,4 +730,92 @@ fn secret(dir: Option<&std::path::Path>) -> std::result::Result<[u8; 32], String
     };
     write().map_err(|e| format!("{}: {e}", path.display()))?;
     Ok(fresh)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::access::{LeaseOptions, PublishOptions, Submit};
+    use sb_core::groups::{Options, Start};
+    use sb_core::jobs::MethodPolicy;
+    use sb_core::model::Message;
+
+    fn board() -> Arc<Board> {
+        let settings = Settings {
+            dir: None,
+            authority: Authority::new([], Vec::new(), Default::default()),
+            http: HttpSettings::default(),
+            memory: 64 << 20,
+            max_message: 1 << 20,
+            max_request: 8 << 20,
+            max_wait_ms: 60_000,
+            mode: "test".into(),
+        };
+        Board::start(settings).unwrap().0
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn nothing_is_left_of_those_who_waited_or_went_away_waiting() {
+        let board = board();
+        let access = board.admin();
+        access.declare_group("work", "g", Options::default(), Start::Start).await.unwrap();
+        access.declare_method("a.B/C", MethodPolicy::new("a.B/C")).await.unwrap();
+        let message = Message::new(Address::parse("x").unwrap(), "in");
+        let submit = Submit { method: "a.B/C".into(), message, idempotency: None, timeout_ms: None };
+        let (job, _) = access.submit(submit).await.unwrap();
+        let lease = |wait_ms| LeaseOptions { max: 1, wait_ms, lease_ms: None, consumer: String::new() };
+        // In time …
+        assert!(access.lease("work", "g", lease(10)).await.unwrap().is_empty());
+        access.job_wait(job.id, u64::MAX, 10).await.unwrap();
+        assert!(access.take(&["a.B/D".into()], 1, 10, None, "w").await.unwrap().is_empty());
+        assert!(lock(&board.group_waits).is_empty());
+        assert!(lock(&board.job_waits).is_empty());
+        // … and cut off in the middle, several at once.
+        let mut waiting = Vec::new();
+        for _ in 0..20 {
+            let (a, b, c) = (access.clone(), access.clone(), access.clone());
+            waiting.push(tokio::spawn(async move { drop(a.lease("work", "g", lease(60_000)).await) }));
+            waiting.push(tokio::spawn(async move { drop(b.job_wait(job.id, u64::MAX, 60_000).await) }));
+            let method = "a.B/D".to_owned();
+            waiting.push(tokio::spawn(async move { drop(c.take(&[method], 1, 60_000, None, "w").await) }));
+        }
+        while lock(&board.group_waits).len() < 2 || lock(&board.job_waits).is_empty() {
+            tokio::task::yield_now().await;
+        }
+        for task in &waiting {
+            task.abort();
+        }
+        for task in waiting {
+            let _ = task.await;
+        }
+        assert!(lock(&board.group_waits).is_empty());
+        assert!(lock(&board.job_waits).is_empty());
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn who_goes_away_between_bell_and_lease_leaves_the_bell_to_the_next() {
+        let board = board();
+        let access = board.admin();
+        access.declare_group("work", "g", Options::default(), Start::Start).await.unwrap();
+        for round in 0..200 {
+            let lease = || LeaseOptions { max: 1, wait_ms: 20_000, lease_ms: Some(600_000), consumer: String::new() };
+            let one = |access: Access| tokio::spawn(async move { access.lease("work", "g", lease()).await });
+            let (first, second) = (one(access.clone()), one(access.clone()));
+            while lock(&board.group_waits).is_empty() {
+                tokio::task::yield_now().await;
+            }
+            let two = (0..2).map(|_| Message::new(Address::parse("work").unwrap(), "m")).collect();
+            access.publish(two, PublishOptions::default()).await.unwrap();
+            for _ in 0..round % 20 {
+                tokio::task::yield_now().await;
+            }
+            first.abort();
+            let _ = first.await;
+            let got = tokio::time::timeout(std::time::Duration::from_secs(10), second).await;
+            assert_eq!(got.unwrap().unwrap().unwrap().len(), 1, "round {round}");
+            // What the first one had or left.
+            let rest = LeaseOptions { max: 10, wait_ms: 0, ..lease() };
+            access.lease("work", "g", rest).await.unwrap();
+        }
+    }
 }

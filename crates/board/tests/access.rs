@@ -310,3 +310,46 @@ async fn nothing_that_is_not_granted() {
     assert_eq!(bodies(&scoped, "out.us").await, ["hidden"]);
     denied(scoped.publish(vec![message("out.us", "x")], create()).await.unwrap_err());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_newest_come_from_every_partition() {
+    let (_board, access) = start(None);
+    access.declare_topic("t", Policy { partitions: 4, ..Policy::default() }, Condition::Any).await.unwrap();
+    for n in 0..40 {
+        let mut message = message("t", &n.to_string());
+        message.key = Some(Bytes::from(n.to_string()));
+        access.publish(vec![message], create()).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    let got = access.read(&Read { limit: 8, ..read("t", From::Last(8)) }).await.unwrap();
+    let bodies: Vec<String> =
+        got.messages.iter().map(|m| String::from_utf8(m.record.message.body.to_vec()).unwrap()).collect();
+    assert_eq!(bodies, (32..40).map(|n: i32| n.to_string()).collect::<Vec<_>>());
+    let next = access.read(&read("t", From::After(got.next))).await.unwrap();
+    assert!(next.messages.is_empty(), "the cursor is behind all of them");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reader_too_slow_for_live_messages_is_told_and_holds_a_bounded_number() {
+    let (_board, access) = start(None);
+    let mut tail = access.tail(&Pattern::parse("live.x").unwrap(), From::At(Start::End), None).await.unwrap();
+    let live = || PublishOptions { live: true, ..PublishOptions::default() };
+    let mut sent = 0;
+    for _ in 0..20 {
+        let some = (0..1000).map(|_| message("live.x", "tick")).collect();
+        access.publish(some, live()).await.unwrap();
+        sent += 1000;
+        // Takes one while a thousand come.
+        let Next::Records(_) = tail.next().await else { break };
+    }
+    let mut got = 0;
+    let reset = loop {
+        match tail.next().await {
+            Next::Records(_) => got += 1,
+            Next::Reset(error) => break error,
+            Next::Draining => panic!("draining"),
+        }
+    };
+    assert_eq!(reset.code, "SB0601");
+    assert!(got < 10_000 && got < sent, "{got} of {sent} were held");
+}

@@ -314,10 +314,13 @@ impl Core {
             }
         }
         if let Some(keep) = policy.keep_bytes {
-            // The first mark behind which no more than `keep` is left.
+            // The first mark behind which no more than `keep` is left. Marks set before there was a limit lie far apart: rather than remove
+            // most of what may stay, or nothing, the one before it is taken, and the next append comes closer.
             let limit = p.n.total.saturating_sub(keep);
             if p.n.total - p.n.trimmed > keep {
-                to = to.max(marks().find(|m| m.bytes >= limit).map_or(0, |m| m.end));
+                let behind = marks().find(|m| m.bytes >= limit).filter(|m| p.n.total.saturating_sub(m.bytes) >= keep / 2);
+                let mark = behind.or_else(|| marks().take_while(|m| m.bytes < limit).last());
+                to = to.max(mark.map_or(0, |m| m.end));
             }
         }
         let floors = || {

@@ -254,6 +254,19 @@ fn retention_by_age_bytes_and_consumption() {
     assert!(part.start > 30 && part.bytes <= 1_000 && part.bytes > 800, "{part:?}");
     w.checkpoint();
 
+    // A limit given to a topic that has much already: its marks lie a MiB apart.
+    for messages in [40, 43] {
+        let name = format!("late{messages}");
+        let t = w.topic(&name, Policy::default());
+        for _ in 0..messages {
+            w.append(t, &[message(None, &"x".repeat(250_000))]);
+        }
+        w.topic(&name, Policy { keep_bytes: Some(1_000_000), ..Policy::default() });
+        w.wait(1_000);
+        let part = w.core.topic(&name).unwrap().parts[0];
+        assert!((500_000..2_100_000).contains(&part.bytes), "{part:?}");
+    }
+
     let t = w.topic("consumed", Policy { keep_until_consumed: true, ..Policy::default() });
     let g = w.group("consumed", "g", Options::default());
     w.append_n(t, 4);

@@ -94,8 +94,7 @@ impl Access {
             callback: None,
         };
         let dedup = submit.idempotency.map(|i| self.dedup(&format!("call/{}", method.name), i));
-        let mut answer = self.board.commit(Commit { dedup, ops: vec![op] }).await?;
-        drop(permit);
+        let mut answer = self.board.commit_held(Commit { dedup, ops: vec![op] }, Some(permit)).await?;
         match answer.replies.pop() {
             Some(Reply::Job(job)) => Ok((*job, answer.replayed)),
             other => Err(Error::internal(format!("unexpected answer {other:?}"))),
@@ -350,6 +349,24 @@ impl Access {
         lease_ms: Option<u64>,
         worker: &str,
     ) -> Result<Vec<Taken>> {
+        loop {
+            let (taken, others) = self.take_once(topic, group, max, lease_ms, worker).await?;
+            // What was no job stood before those that are.
+            if !taken.is_empty() || !others {
+                return Ok(taken);
+            }
+        }
+    }
+
+    /// Jobs, and whether there was anything else in the way.
+    async fn take_once(
+        &self,
+        topic: &Arc<Topic>,
+        group: GroupId,
+        max: usize,
+        lease_ms: Option<u64>,
+        worker: &str,
+    ) -> Result<(Vec<Taken>, bool)> {
         let consumer: String = worker.chars().take(200).collect();
         let grants =
             match self.board.commit(Op::Lease { group, max, lease_ms, consumer }.into()).await?.replies.pop()
@@ -383,11 +400,12 @@ impl Access {
                 input,
             });
         }
-        if !strangers.is_empty() {
+        let others = !strangers.is_empty();
+        if others {
             self.board.commit(Op::Settle { settles: strangers }.into()).await?;
         }
         self.delivered(taken.len());
-        Ok(taken)
+        Ok((taken, others))
     }
 
     /// The lease behind a worker's handle, after checking that it belongs to this job and that the caller may serve it.

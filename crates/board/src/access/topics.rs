@@ -46,8 +46,7 @@ impl Access {
         if let ([topic], [message]) = (topics.as_slice(), messages.as_slice()) {
             let partition = topic.partition(message.key.as_deref());
             let op = Op::Append { topic: topic.id, partition, batch: encode(&topic.name, &messages) };
-            let answer = self.board.commit(Commit { dedup, ops: vec![op] }).await?;
-            drop(permit);
+            let answer = self.board.commit_held(Commit { dedup, ops: vec![op] }, Some(permit)).await?;
             return self.receipts(answer, &[0], &topics);
         }
         // One batch for each partition, in the order in which they first occur; `places` remembers where each message went.
@@ -71,8 +70,7 @@ impl Access {
                 batch: encode(&topic.name, messages),
             })
             .collect();
-        let answer = self.board.commit(Commit { dedup, ops }).await?;
-        drop(permit);
+        let answer = self.board.commit_held(Commit { dedup, ops }, Some(permit)).await?;
         self.receipts(answer, &places, &topics)
     }
 
@@ -513,5 +511,26 @@ pub(super) fn encode(topic: &str, messages: &[Message]) -> Batch {
         bytes: batch::encode(topic, messages),
         due: times(|m| m.due_ms),
         expires: times(|m| m.expires_ms),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_newest_keep_the_order_of_their_partition() {
+        let of = |partition: u32, times: &[i64]| -> Vec<Delivered> {
+            let record = |(offset, time): (usize, &i64)| {
+                let mut message = Message::new(Address::parse("t").unwrap(), "");
+                message.time_ms = *time;
+                Record { offset: offset as u64, message }
+            };
+            let delivered = |record| Delivered { topic: "t".into(), partition, record, cursor: String::new() };
+            times.iter().enumerate().map(record).map(delivered).collect()
+        };
+        let merged = merge(of(0, &[5, 4, 9]), of(1, &[3, 7, 6, 10]));
+        let order: Vec<(u32, u64)> = merged.iter().map(|m| (m.partition, m.record.offset)).collect();
+        assert_eq!(order, [(1, 0), (0, 0), (0, 1), (1, 1), (1, 2), (0, 2), (1, 3)]);
     }
 }

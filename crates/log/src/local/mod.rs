@@ -364,3 +364,26 @@ impl crate::SharedLog for Local {
         Ok((loaded.applied, loaded.state))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_fit_every_disk_and_leave_room_for_a_frame_in_every_file() {
+        for total in [0, 1 << 20, 64 << 20, 200 << 20, 600 << 20, (1 << 30) - 1, 1 << 30, 1 << 40, u64::MAX] {
+            for frame_max in [4 << 20, 16 << 20, 66 << 20, 300 << 20] {
+                let o = Options::fitting(total, frame_max);
+                o.check().unwrap();
+                assert!(o.frame_max >= 3 << 20, "{o:?}");
+                // The next file is at hand when this one is full: then there must be plenty of room.
+                let room = o.journal_file - frame::PAGE;
+                assert!(room >= o.tail_reserve + 2 * frame::padded(o.frame_max), "{total} {frame_max} {o:?}");
+                if total >= 64 << 20 && total < 1 << 30 {
+                    assert!(o.journal_file * 3 + o.disk_reserve <= total / 2, "{total} {o:?}");
+                }
+            }
+        }
+        assert_eq!(Options::fitting(1 << 40, 16 << 20).journal_file, Options::default().journal_file);
+    }
+}
