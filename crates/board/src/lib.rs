@@ -142,6 +142,37 @@ pub struct Status {
     pub listeners: Vec<String>,
 }
 
+/// Publishers whose topic does not exist yet, in the order in which they came.
+#[derive(Default)]
+pub(crate) struct Creating {
+    /// Those that wait or have their turn.
+    count: AtomicUsize,
+    queue: tokio::sync::Mutex<()>,
+}
+
+/// A place in the queue of [`Creating`].
+struct Waiting<'a>(&'a AtomicUsize);
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+impl Creating {
+    /// Whether nobody waits.
+    pub(crate) fn quiet(&self) -> bool {
+        self.count.load(Ordering::Acquire) == 0
+    }
+
+    /// Waits for those that came before. One's turn lasts until the value is dropped.
+    pub(crate) async fn turn(&self) -> impl Send + '_ {
+        self.count.fetch_add(1, Ordering::AcqRel);
+        let waiting = Waiting(&self.count);
+        (self.queue.lock().await, waiting)
+    }
+}
+
 /// The running board.
 pub struct Board {
     clock: Clock,
@@ -157,6 +188,7 @@ pub struct Board {
     job_waits: Mutex<HashMap<JobId, Arc<Notify>>>,
     /// The newest job's id: ids made one after another sort so even within a millisecond.
     last_job: Mutex<JobId>,
+    creating: Creating,
     fan_out: tokio::sync::mpsc::UnboundedSender<Vec<Arc<Reader>>>,
     dying: tokio::sync::mpsc::UnboundedSender<GroupId>,
     /// Bytes on their way to the commit loop.
@@ -205,6 +237,7 @@ impl Board {
             group_waits: Mutex::default(),
             job_waits: Mutex::default(),
             last_job: Mutex::new(JobId(0)),
+            creating: Creating::default(),
             fan_out,
             dying,
             inflight: Arc::new(Semaphore::new(inflight)),
@@ -599,6 +632,10 @@ impl Board {
 
     pub(crate) fn group_dying(&self, group: GroupId) {
         let _ = self.dying.send(group);
+    }
+
+    pub(crate) fn creating(&self) -> &Creating {
+        &self.creating
     }
 
     /// An id for a new job, above all that were made before.

@@ -138,6 +138,12 @@ impl Access {
 
     /// The topic an address belongs to; created when that is asked for and allowed.
     async fn claiming(&self, address: &Address, create: bool) -> Result<Arc<Topic>> {
+        let first = self.board.creating().quiet().then(|| self.board.directory().claiming(address)).flatten();
+        if let Some(topic) = first {
+            return Ok(topic);
+        }
+        // While a topic comes about, what is published later queues behind what was published first.
+        let _turn = self.board.creating().turn().await;
         if let Some(topic) = self.board.directory().claiming(address) {
             return Ok(topic);
         }
