@@ -208,7 +208,12 @@ impl Suite {
         let began = Instant::now();
         let limit = Duration::from_secs(minutes * 60);
         let try_it = || {
-            body(&Step { root: &self.root, binary: &self.binary, log: log.clone(), until: Instant::now() + limit })
+            body(&Step {
+                root: &self.root,
+                binary: &self.binary,
+                log: log.clone(),
+                until: Instant::now() + limit,
+            })
         };
         let mut outcome = try_it();
         if let (Failed(why), true) = (&outcome, self.options.again) {

@@ -146,12 +146,8 @@ impl Principal {
         if let Err(error) = self.known() {
             return error;
         }
-        Error::new(
-            Kind::Denied,
-            "SB0502",
-            format!("{:?} may not {} {what}", self.name, verb.name()),
-        )
-        .fix(format!("Grant it to the role in the config: [roles.NAME] {} = [{what:?}]", verb.name()))
+        Error::new(Kind::Denied, "SB0502", format!("{:?} may not {} {what}", self.name, verb.name()))
+            .fix(format!("Grant it to the role in the config: [roles.NAME] {} = [{what:?}]", verb.name()))
     }
 }
 
@@ -245,7 +241,12 @@ impl Authority {
     }
 
     /// Says who is calling, or why that is not believed.
-    pub fn judge(&self, signer: &Signer, credentials: Credentials<'_>, now_ms: i64) -> Result<Arc<Principal>> {
+    pub fn judge(
+        &self,
+        signer: &Signer,
+        credentials: Credentials<'_>,
+        now_ms: i64,
+    ) -> Result<Arc<Principal>> {
         let token = match credentials {
             Credentials::None | Credentials::Token("") => {
                 // Without credentials one may still see what is open to all (health, the console's files): rights are checked later.
@@ -292,7 +293,8 @@ impl Authority {
 
     fn judge_jwt(&self, token: &str) -> Result<Arc<Principal>> {
         use jsonwebtoken::errors::ErrorKind;
-        let header = jsonwebtoken::decode_header(token).map_err(|_| unauthenticated("the JWT is malformed"))?;
+        let header =
+            jsonwebtoken::decode_header(token).map_err(|_| unauthenticated("the JWT is malformed"))?;
         if has_critical_extension(token) {
             return Err(unauthenticated("the JWT demands an extension that this server does not have"));
         }
@@ -330,7 +332,8 @@ impl Authority {
                         _ => Vec::new(),
                     };
                     let name = claims.get("sub").and_then(|s| s.as_str()).unwrap_or("jwt").to_owned();
-                    let expires = claims.get("exp").and_then(serde_json::Value::as_f64).map(|s| (s * 1000.0) as i64);
+                    let expires =
+                        claims.get("exp").and_then(serde_json::Value::as_f64).map(|s| (s * 1000.0) as i64);
                     return Ok(Arc::new(self.principal(name, &roles, expires)));
                 }
                 Err(error) => {
@@ -435,8 +438,16 @@ mod tests {
     }
 
     fn authority() -> Authority {
-        let shop = Grants { publish: patterns(&["orders.>"]), read: patterns(&["orders.>", "x"]), ..Grants::default() };
-        Authority::new([("secret".to_owned(), "shop".to_owned())], Vec::new(), [("shop".to_owned(), shop)].into())
+        let shop = Grants {
+            publish: patterns(&["orders.>"]),
+            read: patterns(&["orders.>", "x"]),
+            ..Grants::default()
+        };
+        Authority::new(
+            [("secret".to_owned(), "shop".to_owned())],
+            Vec::new(),
+            [("shop".to_owned(), shop)].into(),
+        )
     }
 
     #[test]
@@ -448,7 +459,9 @@ mod tests {
         let shop = authority.judge(&signer, Credentials::Password("any", "secret"), 0).unwrap();
         let address = |t| Address::parse(t).unwrap();
         assert!(shop.may(Verb::Publish, &address("orders.eu")));
-        assert!(!shop.may(Verb::Publish, &address("orders")) && !shop.may(Verb::Manage, &address("orders.eu")));
+        assert!(
+            !shop.may(Verb::Publish, &address("orders")) && !shop.may(Verb::Manage, &address("orders.eu"))
+        );
         assert_eq!(shop.covers(Verb::Read, &Pattern::parse("orders.*.x").unwrap()), Cover::All);
         assert_eq!(shop.covers(Verb::Read, &Pattern::parse("#").unwrap()), Cover::Some);
         assert_eq!(shop.covers(Verb::Read, &Pattern::parse("y.*").unwrap()), Cover::None);
@@ -459,7 +472,8 @@ mod tests {
         let (authority, signer) = (authority(), Signer::new(&[1; 32]));
         let shop = authority.judge(&signer, Credentials::Token("secret"), 0).unwrap();
         assert!(authority.issue(&signer, &shop, &patterns(&[">"]), &[], &[], &[], 100).is_err());
-        let (token, _) = authority.issue(&signer, &shop, &patterns(&["orders.eu"]), &[], &[], &[JobId(5)], 100).unwrap();
+        let (token, _) =
+            authority.issue(&signer, &shop, &patterns(&["orders.eu"]), &[], &[], &[JobId(5)], 100).unwrap();
         let scoped = authority.judge(&signer, Credentials::Token(&token), 99).unwrap();
         assert!(scoped.may(Verb::Read, &Address::parse("orders.eu").unwrap()));
         assert!(!scoped.may(Verb::Read, &Address::parse("orders.us").unwrap()));

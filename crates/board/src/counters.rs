@@ -73,7 +73,10 @@ impl Counters {
         ];
         for (name, help, value) in counters {
             let value = value.load(Relaxed);
-            let _ = write!(out, "# HELP switchboard_{name} {help}\n# TYPE switchboard_{name} counter\nswitchboard_{name} {value}\n");
+            let _ = write!(
+                out,
+                "# HELP switchboard_{name} {help}\n# TYPE switchboard_{name} counter\nswitchboard_{name} {value}\n"
+            );
         }
         let name = "switchboard_journal_flush_seconds";
         let _ = write!(out, "# HELP {name} Time to make a frame durable.\n# TYPE {name} histogram\n");
@@ -83,7 +86,8 @@ impl Counters {
             let bound = BOUNDS.get(n).map_or("+Inf".to_owned(), |us| (*us as f64 / 1e6).to_string());
             let _ = writeln!(out, "{name}_bucket{{le=\"{bound}\"}} {total}");
         }
-        let _ = write!(out, "{name}_sum {}\n{name}_count {total}\n", self.flush_us.load(Relaxed) as f64 / 1e6);
+        let _ =
+            write!(out, "{name}_sum {}\n{name}_count {total}\n", self.flush_us.load(Relaxed) as f64 / 1e6);
         for (name, help, values) in extra {
             let _ = write!(out, "# HELP switchboard_{name} {help}\n# TYPE switchboard_{name} gauge\n");
             for (labels, value) in values {

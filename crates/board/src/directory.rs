@@ -19,7 +19,13 @@ pub(crate) struct Topic {
 }
 
 impl Topic {
-    pub(crate) fn new(id: TopicId, name: Arc<str>, address: Address, policy: Policy, parts: Vec<Arc<Part>>) -> Self {
+    pub(crate) fn new(
+        id: TopicId,
+        name: Arc<str>,
+        address: Address,
+        policy: Policy,
+        parts: Vec<Arc<Part>>,
+    ) -> Self {
         Topic { id, name, address, policy, parts, turn: AtomicU32::new(0) }
     }
 
@@ -132,7 +138,8 @@ impl Directory {
             claims.0.remove(&pattern, key);
         }
         if !topic.policy.claims.is_empty() {
-            let keys = topic.policy.claims.iter().map(|p| (p.clone(), claims.0.insert(p, topic.id))).collect();
+            let keys =
+                topic.policy.claims.iter().map(|p| (p.clone(), claims.0.insert(p, topic.id))).collect();
             claims.1.insert(topic.id, keys);
         }
         drop(claims);
@@ -198,7 +205,9 @@ mod tests {
     #[test]
     fn keys_go_where_kafka_puts_them() {
         // Values of the Java client's own test of Utils.murmur2.
-        for (key, hash) in [("21", -973_932_308i32), ("foobar", -790_332_482), ("a-little-bit-long-string", -985_981_536)] {
+        for (key, hash) in
+            [("21", -973_932_308i32), ("foobar", -790_332_482), ("a-little-bit-long-string", -985_981_536)]
+        {
             assert_eq!(murmur2(key.as_bytes()) as i32, hash, "{key}");
         }
     }

@@ -259,7 +259,11 @@ impl Board {
                 commit::declare(&board, &view);
             }
         }
-        let (start, end) = engine.core.topic_by_id(TopicId::JOBS).and_then(|t| t.parts.first().copied()).map_or((0, 0), |p| (p.start, p.end));
+        let (start, end) = engine
+            .core
+            .topic_by_id(TopicId::JOBS)
+            .and_then(|t| t.parts.first().copied())
+            .map_or((0, 0), |p| (p.start, p.end));
         let jobs = Part::new(
             PartId { topic: TopicId::JOBS, partition: 0 },
             sb_core::jobs::JOBS_NAME.into(),
@@ -291,7 +295,11 @@ impl Board {
                     for (batch, part) in effects.appended.iter().zip(&parts) {
                         bytes += batch.bytes.len();
                         if let Some(part) = part {
-                            part.restore(batch.base, batch.base + u64::from(batch.count), batch.bytes.clone());
+                            part.restore(
+                                batch.base,
+                                batch.base + u64::from(batch.count),
+                                batch.bytes.clone(),
+                            );
                         }
                     }
                     board.set_disk_full(true);
@@ -397,7 +405,8 @@ impl Board {
     pub async fn metrics(&self) -> String {
         let status = self.status().await;
         let one = |value: u64| vec![(String::new(), value as f64)];
-        let jobs = status.jobs.iter().map(|(s, n)| (format!("{{state=\"{}\"}}", s.name()), *n as f64)).collect();
+        let jobs =
+            status.jobs.iter().map(|(s, n)| (format!("{{state=\"{}\"}}", s.name()), *n as f64)).collect();
         self.counters.text(&[
             ("connections", "Open connections.", one(status.connections)),
             ("topics", "Topics.", one(status.topics)),
@@ -405,7 +414,11 @@ impl Board {
             ("jobs", "Jobs by state.", jobs),
             ("journal_bytes", "Bytes journalled since the last checkpoint.", one(status.journal_bytes)),
             ("memory_messages_bytes", "Bytes of messages held in memory.", one(status.memory_used)),
-            ("disk_full", "1 while the disk is full.", one(u64::from(self.disk_full.load(Ordering::Relaxed)))),
+            (
+                "disk_full",
+                "1 while the disk is full.",
+                one(u64::from(self.disk_full.load(Ordering::Relaxed))),
+            ),
             ("uptime_seconds", "Since the start.", vec![(String::new(), status.uptime_ms as f64 / 1000.0)]),
         ])
     }
@@ -501,14 +514,21 @@ impl Board {
     }
 
     /// The same; what was reserved for it is given back when it is answered, also if its caller has gone before.
-    pub(crate) async fn commit_held(&self, commit: Commit, reserved: Option<OwnedSemaphorePermit>) -> Result<Answer> {
+    pub(crate) async fn commit_held(
+        &self,
+        commit: Commit,
+        reserved: Option<OwnedSemaphorePermit>,
+    ) -> Result<Answer> {
         let (reply, answer) = oneshot::channel();
         self.asks.send(Ask::Commit(commit, reply, reserved)).map_err(|_| commit::stopped_error())?;
         answer.await.unwrap_or_else(|_| Err(commit::stopped_error()))
     }
 
     /// Looks at the state; what is seen is durable when it comes back.
-    pub(crate) async fn query<T: Send + 'static>(&self, look: impl FnOnce(&Core) -> T + Send + 'static) -> Result<T> {
+    pub(crate) async fn query<T: Send + 'static>(
+        &self,
+        look: impl FnOnce(&Core) -> T + Send + 'static,
+    ) -> Result<T> {
         let (reply, answer) = oneshot::channel();
         let ask = Ask::Query(Box::new(move |engine: &mut Engine| -> Release {
             let seen = look(&engine.core);
@@ -528,9 +548,13 @@ impl Board {
 
     pub(crate) fn check_disk(&self) -> Result<()> {
         if self.disk_full.load(Ordering::Relaxed) {
-            return Err(Error::new(Kind::DiskFull, "SB0602", "the disk is full: nothing new is taken until there is room")
-                .fix("Free space, delete topics or shorten their retention; reading and acknowledging go on")
-                .retry_after(5_000));
+            return Err(Error::new(
+                Kind::DiskFull,
+                "SB0602",
+                "the disk is full: nothing new is taken until there is room",
+            )
+            .fix("Free space, delete topics or shorten their retention; reading and acknowledging go on")
+            .retry_after(5_000));
         }
         Ok(())
     }
@@ -704,7 +728,11 @@ impl<K: std::hash::Hash + Eq + Copy> Drop for Bell<K> {
 }
 
 /// Sizes of the log: a frame holds at least the largest commit, as far as the disk is not too small for it.
-fn log_options(vfs: &dyn sb_log::vfs::Vfs, dir: &std::path::Path, max_request: usize) -> sb_log::local::Options {
+fn log_options(
+    vfs: &dyn sb_log::vfs::Vfs,
+    dir: &std::path::Path,
+    max_request: usize,
+) -> sb_log::local::Options {
     let frame_max = (max_request + engine::FRAME_TARGET * 2).max(16 << 20);
     sb_log::local::Options::fitting(vfs.total_space(dir).unwrap_or(u64::MAX), frame_max)
 }
@@ -722,7 +750,11 @@ async fn fan_out_task(mut readers: tokio::sync::mpsc::UnboundedReceiver<Vec<Arc<
 }
 
 /// Starts a thread of the storage. When one panics, what is in memory can no longer be trusted: the program ends and recovers from the log.
-fn spawn(board: &Arc<Board>, name: &'static str, run: impl FnOnce() + Send + 'static) -> std::result::Result<(), String> {
+fn spawn(
+    board: &Arc<Board>,
+    name: &'static str,
+    run: impl FnOnce() + Send + 'static,
+) -> std::result::Result<(), String> {
     let board = Arc::downgrade(board);
     let guarded = move || {
         if std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).is_err()
@@ -732,7 +764,11 @@ fn spawn(board: &Arc<Board>, name: &'static str, run: impl FnOnce() + Send + 'st
             board.fail(format!("the thread {name:?} panicked, which is a fault of this program"));
         }
     };
-    std::thread::Builder::new().name(name.into()).spawn(guarded).map(|_| ()).map_err(|e| format!("cannot start a thread: {e}"))
+    std::thread::Builder::new()
+        .name(name.into())
+        .spawn(guarded)
+        .map(|_| ())
+        .map_err(|e| format!("cannot start a thread: {e}"))
 }
 
 /// What a reader gets when kept bytes do not verify.
@@ -759,7 +795,12 @@ fn secret(dir: Option<&std::path::Path>) -> std::result::Result<[u8; 32], String
     }
     let temporary = dir.join("node.key.new");
     let write = || -> std::io::Result<()> {
-        let mut file = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
+        let mut file = std::fs::OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&temporary)?;
         file.write_all(&fresh)?;
         file.sync_all()?;
         std::fs::rename(&temporary, &path)?;
@@ -835,7 +876,8 @@ mod tests {
         let access = board.admin();
         access.declare_group("work", "g", Options::default(), Start::Start).await.unwrap();
         for round in 0..200 {
-            let lease = || LeaseOptions { max: 1, wait_ms: 20_000, lease_ms: Some(600_000), consumer: String::new() };
+            let lease =
+                || LeaseOptions { max: 1, wait_ms: 20_000, lease_ms: Some(600_000), consumer: String::new() };
             let one = |access: Access| tokio::spawn(async move { access.lease("work", "g", lease()).await });
             let (first, second) = (one(access.clone()), one(access.clone()));
             while lock(&board.group_waits).is_empty() {

@@ -76,7 +76,8 @@ async fn what_is_published_is_read_again_after_a_restart() {
     }
     let wanted: Vec<String> = (0..50).map(|n: i32| n.to_string()).collect();
     assert_eq!(bodies(&access, "orders.created").await, wanted);
-    let half = access.read(&Read { limit: 25, ..read("orders.created", From::At(Start::Start)) }).await.unwrap();
+    let half =
+        access.read(&Read { limit: 25, ..read("orders.created", From::At(Start::Start)) }).await.unwrap();
     board.stop().await;
     drop((board, access));
     let (board, access) = start(Some(dir.path()));
@@ -97,7 +98,10 @@ async fn idempotency_keys_and_atomic_batches() {
     };
     let first = access.publish(vec![message("a", "1")], key(1)).await.unwrap();
     let again = access.publish(vec![message("a", "1")], key(1)).await.unwrap();
-    let (Published::Stored { receipts: a, replayed: false }, Published::Stored { receipts: b, replayed: true }) = (first, again)
+    let (
+        Published::Stored { receipts: a, replayed: false },
+        Published::Stored { receipts: b, replayed: true },
+    ) = (first, again)
     else {
         panic!("not replayed")
     };
@@ -106,7 +110,8 @@ async fn idempotency_keys_and_atomic_batches() {
     assert_eq!(bodies(&access, "a").await, ["1"]);
     let batch = vec![message("b", "1"), message("a", "2"), message("b", "3")];
     let Published::Stored { receipts, .. } = access.publish(batch, create()).await.unwrap() else { panic!() };
-    let offsets: Vec<(String, u64)> = receipts.iter().map(|r| (r.topic.to_string(), r.position.offset)).collect();
+    let offsets: Vec<(String, u64)> =
+        receipts.iter().map(|r| (r.topic.to_string(), r.position.offset)).collect();
     assert_eq!(offsets, [("b".into(), 0), ("a".into(), 1), ("b".into(), 1)]);
     let bad = vec![message("a", "no"), message("not.claimed", "x")];
     assert_eq!(access.publish(bad, PublishOptions::default()).await.unwrap_err().code, "SB0307");
@@ -120,13 +125,18 @@ async fn tails_follow_topics_patterns_claims_and_live_messages() {
     access.declare_topic("orders", policy, Condition::Any).await.unwrap();
     let overlap = access.declare_topic("orders.eu", Policy::default(), Condition::Any).await.unwrap_err();
     assert_eq!((overlap.kind, overlap.code), (Kind::Conflict, "SB0302"));
-    let mut eu = access.tail(&Pattern::parse("orders.eu.*").unwrap(), From::At(Start::End), None).await.unwrap();
+    let mut eu =
+        access.tail(&Pattern::parse("orders.eu.*").unwrap(), From::At(Start::End), None).await.unwrap();
     let mut all = access.tail(&Pattern::parse("orders").unwrap(), From::At(Start::End), None).await.unwrap();
-    let mut later = access.tail(&Pattern::parse("later.*").unwrap(), From::At(Start::End), None).await.unwrap();
+    let mut later =
+        access.tail(&Pattern::parse("later.*").unwrap(), From::At(Start::End), None).await.unwrap();
     publish(&access, "orders.us.a", "us").await;
     publish(&access, "orders.eu.a", "eu").await;
     publish(&access, "later.one", "later").await;
-    access.publish(vec![message("later.two", "live")], PublishOptions { live: true, ..create() }).await.unwrap();
+    access
+        .publish(vec![message("later.two", "live")], PublishOptions { live: true, ..create() })
+        .await
+        .unwrap();
     async fn take(tail: &mut sb_board::tail::Tail, n: usize) -> Vec<String> {
         let mut out = Vec::new();
         while out.len() < n {
@@ -163,11 +173,20 @@ async fn groups_lease_settle_redeliver_and_bury() {
     let view = access.group("work", "g").await.unwrap();
     assert_eq!((view.ready, view.leased), (1, 2));
     let results = access
-        .settle(vec![(got[0].handle.clone(), Settle::Ack), (got[1].handle.clone(), Settle::Nack { delay_ms: 0 })])
+        .settle(vec![
+            (got[0].handle.clone(), Settle::Ack),
+            (got[1].handle.clone(), Settle::Nack { delay_ms: 0 }),
+        ])
         .await
         .unwrap();
     assert!(results.iter().all(|r| r.is_ok()));
-    assert_eq!(access.settle(vec![(got[0].handle.clone(), Settle::Ack)]).await.unwrap()[0].as_ref().unwrap_err().code, "SB0402");
+    assert_eq!(
+        access.settle(vec![(got[0].handle.clone(), Settle::Ack)]).await.unwrap()[0]
+            .as_ref()
+            .unwrap_err()
+            .code,
+        "SB0402"
+    );
     let peeked = access.peek("work", "g", 10).await.unwrap();
     assert_eq!(peeked.iter().map(|m| m.record.offset).collect::<Vec<_>>(), [1, 2]);
     let got = access.lease("work", "g", lease(1, 0)).await.unwrap();
@@ -207,7 +226,11 @@ async fn groups_lease_settle_redeliver_and_bury() {
     let done = access.settle(vec![(got[0].handle.clone(), Settle::Ack)]).await.unwrap();
     assert!(done[0].is_ok(), "and so do handles");
     let moved = access.seek("work", "g", Start::Start, None, true).await.unwrap();
-    assert_eq!((moved.skipped, moved.again), (0, 3), "what was done with comes again; what is leased would come anyway");
+    assert_eq!(
+        (moved.skipped, moved.again),
+        (0, 3),
+        "what was done with comes again; what is leased would come anyway"
+    );
     board.stop().await;
 }
 
@@ -216,7 +239,8 @@ async fn a_job_from_submission_to_result_with_a_lost_worker() {
     let dir = tempfile::tempdir().unwrap();
     let (board, access) = start(Some(dir.path()));
     let method = "demo.v1.Echo/Say";
-    let submit = || Submit { method: method.into(), message: message("x", "in"), idempotency: None, timeout_ms: None };
+    let submit =
+        || Submit { method: method.into(), message: message("x", "in"), idempotency: None, timeout_ms: None };
     assert_eq!(access.submit(submit()).await.unwrap_err().code, "SB0310");
     let policy = MethodPolicy { lease_ms: 1_000, backoff_ms: 0, ..MethodPolicy::new(method) };
     access.declare_method(method, policy).await.unwrap();
@@ -227,10 +251,18 @@ async fn a_job_from_submission_to_result_with_a_lost_worker() {
     // The first worker is never heard of again: its lease runs out, another one gets the job.
     let taken = access.take(&[method.into()], 1, 10_000, None, "second").await.unwrap().pop().unwrap();
     assert_eq!(taken.job.attempts, 2);
-    let late = access.job_finish(job.id, &lost.handle, Finish::Complete { content_type: None, body: Bytes::new() }).await;
+    let late = access
+        .job_finish(job.id, &lost.handle, Finish::Complete { content_type: None, body: Bytes::new() })
+        .await;
     assert_eq!(late.unwrap_err().code, "SB0402");
-    access.job_report(job.id, &taken.handle, Report::Progress(Bytes::from_static(b"{\"done\":1}"))).await.unwrap();
-    access.job_report(job.id, &taken.handle, Report::Log { stream: "stdout".into(), text: "hi\n".into() }).await.unwrap();
+    access
+        .job_report(job.id, &taken.handle, Report::Progress(Bytes::from_static(b"{\"done\":1}")))
+        .await
+        .unwrap();
+    access
+        .job_report(job.id, &taken.handle, Report::Log { stream: "stdout".into(), text: "hi\n".into() })
+        .await
+        .unwrap();
     let waiting = {
         let access = access.clone();
         tokio::spawn(async move { access.job_end(job.id, 10_000).await.unwrap() })
@@ -241,7 +273,9 @@ async fn a_job_from_submission_to_result_with_a_lost_worker() {
     board.stop().await;
     drop((board, access));
     let (board, access) = start(Some(dir.path()));
-    let Some(Outcome::Result { content_type, body }) = access.job_outcome(job.id).await.unwrap() else { panic!("no result") };
+    let Some(Outcome::Result { content_type, body }) = access.job_outcome(job.id).await.unwrap() else {
+        panic!("no result")
+    };
     assert_eq!((content_type.as_deref(), &body[..]), (Some("text/plain"), &b"out"[..]));
     let events = access.job_events(job.id, 0, 100).await.unwrap();
     assert!(events.iter().map(|e| e.seq).eq(1..=events.len() as u64), "numbers are dense");
@@ -267,7 +301,9 @@ async fn a_job_from_submission_to_result_with_a_lost_worker() {
         access.job_finish(job.id, &taken.handle, Finish::Fail { failure, delay_ms: Some(0) }).await.unwrap();
     }
     assert_eq!(access.job(job.id).await.unwrap().state, State::Failed);
-    let Some(Outcome::Failed(failure)) = access.job_outcome(job.id).await.unwrap() else { panic!("not failed") };
+    let Some(Outcome::Failed(failure)) = access.job_outcome(job.id).await.unwrap() else {
+        panic!("not failed")
+    };
     assert_eq!(failure.code, "boom");
     let (list, more) = access.jobs(&JobFilter { limit: 2, ..JobFilter::default() }).await.unwrap();
     assert!(more && list[0].id > list[1].id, "newest first");
@@ -288,7 +324,10 @@ async fn nothing_that_is_not_granted() {
     let (board, _) = Board::start(with_auth).unwrap();
     let nobody = login(&board, Credentials::None).unwrap();
     assert_eq!(nobody.topics("", None, 10).await.unwrap_err().kind, Kind::Unauthenticated);
-    assert_eq!(nobody.read(&read("out", From::At(Start::Start))).await.unwrap_err().kind, Kind::Unauthenticated);
+    assert_eq!(
+        nobody.read(&read("out", From::At(Start::Start))).await.unwrap_err().kind,
+        Kind::Unauthenticated
+    );
     let root = login(&board, Credentials::Token("root")).unwrap();
     let policy = Policy { claims: patterns(&["out.>"]), ..Policy::default() };
     root.declare_topic("out", policy, Condition::Any).await.unwrap();
@@ -297,15 +336,29 @@ async fn nothing_that_is_not_granted() {
     let shop = login(&board, Credentials::Token("k")).unwrap();
     let denied = |e: sb_core::model::Error| assert_eq!(e.code, "SB0502");
     denied(shop.publish(vec![message("out.eu", "x")], create()).await.unwrap_err());
-    assert_eq!(shop.publish(vec![message("in.a", "x")], create()).await.unwrap_err().code, "SB0307", "may not create");
+    assert_eq!(
+        shop.publish(vec![message("in.a", "x")], create()).await.unwrap_err().code,
+        "SB0307",
+        "may not create"
+    );
     assert_eq!(bodies(&shop, "out.*").await, ["seen"], "each message is checked");
     assert_eq!(bodies(&shop, "out.eu").await, ["seen"]);
     denied(shop.read(&read("other", From::At(Start::Start))).await.unwrap_err());
     denied(shop.lease("out", "g", lease(1, 0)).await.unwrap_err());
     denied(shop.delete_topic("out").await.unwrap_err());
-    denied(shop.submit(Submit { method: "a.B/C".into(), message: message("x", ""), idempotency: None, timeout_ms: None }).await.unwrap_err());
+    denied(
+        shop.submit(Submit {
+            method: "a.B/C".into(),
+            message: message("x", ""),
+            idempotency: None,
+            timeout_ms: None,
+        })
+        .await
+        .unwrap_err(),
+    );
     assert!(shop.topics("", None, 10).await.unwrap().0.is_empty() && shop.inspect().is_err());
-    let (token, _) = root.token(&TokenGrants { read: vec!["out.us".into()], ..TokenGrants::default() }, 60_000).unwrap();
+    let (token, _) =
+        root.token(&TokenGrants { read: vec!["out.us".into()], ..TokenGrants::default() }, 60_000).unwrap();
     let scoped = login(&board, Credentials::Token(&token)).unwrap();
     assert_eq!(bodies(&scoped, "out.us").await, ["hidden"]);
     denied(scoped.publish(vec![message("out.us", "x")], create()).await.unwrap_err());

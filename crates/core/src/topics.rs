@@ -318,7 +318,9 @@ impl Core {
             // most of what may stay, or nothing, the one before it is taken, and the next append comes closer.
             let limit = p.n.total.saturating_sub(keep);
             if p.n.total - p.n.trimmed > keep {
-                let behind = marks().find(|m| m.bytes >= limit).filter(|m| p.n.total.saturating_sub(m.bytes) >= keep / 2);
+                let behind = marks()
+                    .find(|m| m.bytes >= limit)
+                    .filter(|m| p.n.total.saturating_sub(m.bytes) >= keep / 2);
                 let mark = behind.or_else(|| marks().take_while(|m| m.bytes < limit).last());
                 to = to.max(mark.map_or(0, |m| m.end));
             }

@@ -158,15 +158,20 @@ fn check_host(request: &Request<Incoming>, conn: &Connection, board: &Board) -> 
         Some(authority) => Some(authority.as_str()),
         None => request.headers().get(header::HOST).and_then(|host| host.to_str().ok()),
     };
-    let public = board.http().public_url.as_deref().and_then(|url| url.split_once("://")).map(|(_, rest)| rest);
+    let public =
+        board.http().public_url.as_deref().and_then(|url| url.split_once("://")).map(|(_, rest)| rest);
     let own = |host: &str| {
-        is_loopback(host) || host.ends_with(".localhost") || public.is_some_and(|p| p.split('/').next() == Some(host))
+        is_loopback(host)
+            || host.ends_with(".localhost")
+            || public.is_some_and(|p| p.split('/').next() == Some(host))
     };
     match host {
-        Some(host) if !own(host) => {
-            Err(Error::new(Kind::Denied, "SB0504", format!("This server answers as localhost, not as {host:?}."))
-                .fix("Use localhost, set public_url in the configuration, or configure [auth]."))
-        }
+        Some(host) if !own(host) => Err(Error::new(
+            Kind::Denied,
+            "SB0504",
+            format!("This server answers as localhost, not as {host:?}."),
+        )
+        .fix("Use localhost, set public_url in the configuration, or configure [auth].")),
         _ => Ok(()),
     }
 }
@@ -179,7 +184,10 @@ fn readable(response: &mut Response<Body>, headers: &HeaderMap, settings: &HttpS
     }
     let headers = response.headers_mut();
     headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
-    headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static("WWW-Authenticate, Retry-After"));
+    headers.insert(
+        header::ACCESS_CONTROL_EXPOSE_HEADERS,
+        HeaderValue::from_static("WWW-Authenticate, Retry-After"),
+    );
     headers.append(header::VARY, HeaderValue::from_static("Origin"));
 }
 

@@ -92,7 +92,10 @@ impl Raw {
 
     /// One HTTP/1.1 request: status and body.
     pub async fn http(&mut self, method: &str, target: &str, headers: &str, body: &[u8]) -> (u16, Vec<u8>) {
-        let head = format!("{method} {target} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n{headers}\r\n", body.len());
+        let head = format!(
+            "{method} {target} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n{headers}\r\n",
+            body.len()
+        );
         self.send(&[head.as_bytes(), body].concat()).await;
         let head = String::from_utf8(self.until(b"\r\n\r\n").await).expect("a head of text");
         let status = head.split(' ').nth(1).and_then(|s| s.parse().ok()).expect("a status");

@@ -34,13 +34,20 @@ async fn publish(server: &Running, protocol: &str, address: &str, bodies: &[Vec<
     }
 }
 
-async fn receive(server: &Running, protocol: &str, address: &str, listener: Option<Raw>, count: usize) -> Vec<Vec<u8>> {
+async fn receive(
+    server: &Running,
+    protocol: &str,
+    address: &str,
+    listener: Option<Raw>,
+    count: usize,
+) -> Vec<Vec<u8>> {
     let mut out = Vec::new();
     match protocol {
         "http" => {
             let mut client = Raw::connect(server.addr).await;
             for n in 0..count {
-                let (status, body) = client.http("GET", &format!("/topics/{address}/messages/0-{n}"), "", b"").await;
+                let (status, body) =
+                    client.http("GET", &format!("/topics/{address}/messages/0-{n}"), "", b"").await;
                 assert_eq!(status, 200);
                 out.push(body);
             }

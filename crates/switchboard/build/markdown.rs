@@ -46,8 +46,8 @@ pub fn page(text: &str) -> String {
             out.push_str(&format!("<li>{}\n</ul>\n", inline(&item)));
         } else if !line.trim().is_empty() {
             let mut text = line.to_owned();
-            while let Some(line) =
-                lines.next_if(|l| !l.trim().is_empty() && !l.starts_with(['|', '#', '`']) && !l.starts_with("- "))
+            while let Some(line) = lines
+                .next_if(|l| !l.trim().is_empty() && !l.starts_with(['|', '#', '`']) && !l.starts_with("- "))
             {
                 text = format!("{text}\n{line}");
             }
@@ -125,9 +125,17 @@ fn links(text: &str) -> String {
                 let Some(len) = rest[middle..].find(')') else { break };
                 let target = &rest[middle + 2..middle + len];
                 // Pages link to each other as files; here they are served without the ending, and a folder's own page as the folder.
-                let target = if target.contains("://") { target.to_owned() } else { target.replace("README.md", "./").replace(".md", "") };
+                let target = if target.contains("://") {
+                    target.to_owned()
+                } else {
+                    target.replace("README.md", "./").replace(".md", "")
+                };
                 out.push_str(&escape(&rest[..at]));
-                out.push_str(&format!("<a href=\"{}\">{}</a>", escape(&target), escape(&rest[at + 1..middle])));
+                out.push_str(&format!(
+                    "<a href=\"{}\">{}</a>",
+                    escape(&target),
+                    escape(&rest[at + 1..middle])
+                ));
                 rest = &rest[middle + len + 1..];
             }
             _ => break,

@@ -127,7 +127,15 @@ fn texts(text: &str) {
 mod tests {
     #[test]
     fn reads_what_it_is_given() {
-        for text in ["", "{}", "1h", "2026-11-20T10:00:00.123Z", "limit=5&from=-1h", "sb-key: a\nsb-delay: 1s", "/topics/a.b"] {
+        for text in [
+            "",
+            "{}",
+            "1h",
+            "2026-11-20T10:00:00.123Z",
+            "limit=5&from=-1h",
+            "sb-key: a\nsb-delay: 1s",
+            "/topics/a.b",
+        ] {
             super::read_all(text.as_bytes());
         }
         super::read_all(br#"{"messages":[{"address":"a","headers":{"n":[1,true,{"base64":"AA=="}]},"body":"AA==","encoding":"base64"}]}"#);

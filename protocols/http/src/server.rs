@@ -625,7 +625,9 @@ async fn route(access: Access, board: &Arc<Board>, parts: Parts, body: RequestBo
     let found = match own {
         Some(own) => own_route(own).ok_or_else(|| map::no_route(path, None))?,
         None => match find(method, path)? {
-            Found::Nothing if settings.routes.iter().any(|r| r.path == path) => Found::Methods(own_methods(settings, path)),
+            Found::Nothing if settings.routes.iter().any(|r| r.path == path) => {
+                Found::Methods(own_methods(settings, path))
+            }
             found => found,
         },
     };
@@ -678,7 +680,9 @@ fn own_route(own: &sb_board::Route) -> Option<Found> {
 /// The methods that a path of the user's own takes.
 fn own_methods(settings: &HttpSettings, path: &str) -> Vec<&'static str> {
     let all = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"];
-    all.into_iter().filter(|m| settings.routes.iter().any(|r| r.path == path && r.http_method == *m)).collect()
+    all.into_iter()
+        .filter(|m| settings.routes.iter().any(|r| r.path == path && r.http_method == *m))
+        .collect()
 }
 
 /// Every method of a path, ours and the user's.

@@ -17,7 +17,11 @@ async fn publish_read_stream() {
     assert_eq!(status, 200);
     assert!(text(&body).contains(r#""content_type":"text/plain","body":"one""#), "{}", text(&body));
     let mut stream = Raw::connect(server.addr).await;
-    stream.send(b"GET /topics/orders?from=start HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n").await;
+    stream
+        .send(
+            b"GET /topics/orders?from=start HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n",
+        )
+        .await;
     let head = text(&stream.until(b"\r\n\r\n").await);
     assert!(head.starts_with("HTTP/1.1 200") && head.contains("text/event-stream"), "{head}");
     stream.until(b"data: one\n\n").await;

@@ -532,7 +532,8 @@ mod tests {
                 message.time_ms = *time;
                 Record { offset: offset as u64, message }
             };
-            let delivered = |record| Delivered { topic: "t".into(), partition, record, cursor: String::new() };
+            let delivered =
+                |record| Delivered { topic: "t".into(), partition, record, cursor: String::new() };
             times.iter().enumerate().map(record).map(delivered).collect()
         };
         let merged = merge(of(0, &[5, 4, 9]), of(1, &[3, 7, 6, 10]));

@@ -45,7 +45,8 @@ pub struct Report {
 
 /// Checks a data folder.
 fn data_check(dir: &Path) -> Result<Report, CliError> {
-    let report = sb_log::check::run(dir).map_err(|why| CliError::new(exit::REFUSED, "SB0702", why.to_string()))?;
+    let report =
+        sb_log::check::run(dir).map_err(|why| CliError::new(exit::REFUSED, "SB0702", why.to_string()))?;
     let damage: Vec<Value> = report
         .damage
         .iter()

@@ -134,7 +134,12 @@ fn load(origin: Origin) -> Result<Config, CliError> {
 }
 
 /// `switchboard` alone, and with `-c`: no login on this machine, data in the user's own folder. Calls `ready` when it is.
-pub fn develop(args: &ServerArgs, json: bool, started: Instant, ready: impl FnOnce()) -> Result<(), CliError> {
+pub fn develop(
+    args: &ServerArgs,
+    json: bool,
+    started: Instant,
+    ready: impl FnOnce(),
+) -> Result<(), CliError> {
     let mut origin = args.origin(false)?;
     // Without a home there is no place of one's own; then it is said how to give one.
     origin.engine = profile::xdg("XDG_DATA_HOME", ".local/share").map(Engine::Disk);
