@@ -45,13 +45,13 @@ pub(crate) enum Store {
     /// Durable effects to copy into segments, with their partitions.
     Effects(Effects, Vec<Option<Arc<Part>>>, usize),
     /// Everything before it has been given: write it.
-    Checkpoint(CheckpointJob),
+    Checkpoint(Box<CheckpointJob>),
 }
 
 /// What the checkpoint thread is given.
 pub(crate) enum Job {
     /// Write this.
-    Checkpoint(CheckpointJob),
+    Checkpoint(Box<CheckpointJob>),
     /// Free what the store has dropped.
     Relieve,
 }
@@ -177,7 +177,7 @@ pub(crate) fn run(mut engine: Engine, asks: Receiver<Ask>, store: Option<Sender<
         {
             checkpointing = true;
             last_checkpoint = Instant::now();
-            let _ = store.send(Store::Checkpoint(job));
+            let _ = store.send(Store::Checkpoint(Box::new(job)));
         }
         if stopping && store.is_none() {
             board.stopped();

@@ -40,7 +40,7 @@ const END_PATIENCE: Duration = Duration::from_secs(10);
 enum Source {
     /// Its tail is being opened.
     Opening,
-    Tail(Tail),
+    Tail(Box<Tail>),
     /// The events of a job; they are waited for among the pending futures.
     Job {
         id: JobId,
@@ -127,7 +127,7 @@ impl Connection {
     /// A connection that is subscribed from its beginning.
     pub(crate) fn with_tail(access: Access, name: &str, tail: Tail) -> Connection {
         let mut connection = Connection::new(access);
-        connection.add(name.to_owned(), None, Source::Tail(tail));
+        connection.add(name.to_owned(), None, Source::Tail(Box::new(tail)));
         connection
     }
 
@@ -365,7 +365,7 @@ impl Connection {
                 Ok(tail) => {
                     // Without a place it was unsubscribed meanwhile; the answer is the same.
                     if let Some(sub) = self.by_serial(serial) {
-                        sub.source = Source::Tail(tail);
+                        sub.source = Source::Tail(Box::new(tail));
                     }
                     self.ok(io, id, b"");
                 }

@@ -379,7 +379,7 @@ mod tests {
                 // The next file is at hand when this one is full: then there must be plenty of room.
                 let room = o.journal_file - frame::PAGE;
                 assert!(room >= o.tail_reserve + 2 * frame::padded(o.frame_max), "{total} {frame_max} {o:?}");
-                if total >= 64 << 20 && total < 1 << 30 {
+                if ((64 << 20)..(1 << 30)).contains(&total) {
                     assert!(o.journal_file * 3 + o.disk_reserve <= total / 2, "{total} {o:?}");
                 }
             }
