@@ -198,9 +198,6 @@ def rows():
     out.append(Row("sse-1000-durable", "Server-Sent Events to 1,000 of durable messages, 5 publishers over HTTP", "delivery", [
         Side("switchboard", f"--proto sse --path /topics/bench --subs 1000 --window 5 {http_pub(5)} --pub-path /topics/bench", topic=True),
         Side("axum", f"--proto sse --path /sse --subs 1000 --window 5 {http_pub(5)} --pub-path /pub")], heavy=True))
-    out.append(Row("http-echo-1", "HTTP echo, one at a time", "message", [
-        Side("switchboard", "--proto http --path /echo --mode echo --window 1"),
-        Side("axum", "--proto http --path /echo --mode echo --window 1")]))
     out.append(Row("ws-echo-1", "WebSocket echo, one at a time", "message", [
         Side("switchboard", "--proto ws --path /echo --mode echo --window 1"),
         Side("axum", "--proto ws --path /ws --mode echo --window 1"),
@@ -249,7 +246,7 @@ def measure(row, house, swload, args):
         for round_ in range(args.runs):
             for side in row.sides:
                 if side.system in running and running[side.system] is None:
-                    continue
+                    continue  # not installed, or in trouble
                 if side.system not in running:
                     running[side.system] = server = house.start(side.system)
                     if server is None:
@@ -258,7 +255,8 @@ def measure(row, house, swload, args):
                         declare(server)
                 server = running[side.system]
                 try:
-                    row.results.setdefault(side.system, []).append(load(swload, row, side, server, args))
+                    figures = load(swload, row, side, server, args)
+                    row.results.setdefault(side.system, []).append(figures)
                 except (RuntimeError, subprocess.TimeoutExpired, urllib.error.URLError) as trouble:
                     troubles.append(str(trouble))
                     print(f"  ! {trouble}", file=sys.stderr, flush=True)
