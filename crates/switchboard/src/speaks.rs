@@ -4,9 +4,10 @@ use sb_board::mount::Descriptor;
 
 /// Every protocol, in the order in which they are asked about an HTTP request.
 pub static SPEAKS: &[&Descriptor] = &[
+    &sb_echo::WEB,
+    // Answers every path, so it is the last to be asked.
     &sb_http::DESCRIPTOR,
     &sb_echo::LINES,
-    &sb_echo::WEB,
 ];
 
 /// The protocols that are spoken only when the config asks for them.
