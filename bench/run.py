@@ -309,6 +309,11 @@ def table(done):
     return "\n".join(out)
 
 
+def report(done, args, started, load_before):
+    return (f"Taken {started:%Y-%m-%d %H:%M} UTC, {os.cpu_count()} cores, load average {load_before[0]:.1f} before and "
+            f"{os.getloadavg()[0]:.1f} after, {args.runs} rounds of {args.secs} s each, everything on 127.0.0.1.\n\n{table(done)}\n")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="one short round of the lighter rows")
@@ -334,15 +339,12 @@ def main():
         print(f"{row.name}: {row.work}", file=sys.stderr, flush=True)
         troubles += measure(row, house, swload, args)
         done.append(row)
+        if args.out:  # after each row, so that a run that is cut short leaves what it has
+            Path(args.out).write_text(report(done, args, started, load_before))
+            Path(args.out).with_suffix(".json").write_text(json.dumps({r.name: r.results for r in done}, indent=1))
         for system, got in row.results.items():
             print(f"  {system}: {statistics.median(x['cost'] for x in got):.2f}", file=sys.stderr, flush=True)
-    cores = os.cpu_count()
-    text = (f"Taken {started:%Y-%m-%d %H:%M} UTC, {cores} cores, load average {load_before[0]:.1f} before and {os.getloadavg()[0]:.1f} after, "
-            f"{args.runs} rounds of {args.secs} s each, everything on 127.0.0.1.\n\n{table(done)}\n")
-    print(text)
-    if args.out:
-        Path(args.out).write_text(text)
-        Path(args.out).with_suffix(".json").write_text(json.dumps({r.name: r.results for r in done}, indent=1))
+    print(report(done, args, started, load_before))
     for trouble in troubles:
         print(f"trouble: {trouble}", file=sys.stderr)
     return 1 if troubles else 0
