@@ -198,9 +198,6 @@ def rows():
     out.append(Row("sse-1000-durable", "Server-Sent Events to 1,000 of durable messages, 5 publishers over HTTP", "delivery", [
         Side("switchboard", f"--proto sse --path /topics/bench --subs 1000 --window 5 {http_pub(5)} --pub-path /topics/bench", topic=True),
         Side("axum", f"--proto sse --path /sse --subs 1000 --window 5 {http_pub(5)} --pub-path /pub")], heavy=True))
-    out.append(Row("http-echo-1", "HTTP echo, one at a time", "message", [
-        Side("switchboard", "--proto http --path /echo --mode echo --window 1"),
-        Side("axum", "--proto http --path /echo --mode echo --window 1")]))
     out.append(Row("ws-echo-1", "WebSocket echo, one at a time", "message", [
         Side("switchboard", "--proto ws --path /echo --mode echo --window 1"),
         Side("axum", "--proto ws --path /ws --mode echo --window 1"),
@@ -249,7 +246,7 @@ def measure(row, house, swload, args):
         for round_ in range(args.runs):
             for side in row.sides:
                 if side.system in running and running[side.system] is None:
-                    continue
+                    continue  # not installed, or in trouble
                 if side.system not in running:
                     running[side.system] = server = house.start(side.system)
                     if server is None:
@@ -258,7 +255,8 @@ def measure(row, house, swload, args):
                         declare(server)
                 server = running[side.system]
                 try:
-                    row.results.setdefault(side.system, []).append(load(swload, row, side, server, args))
+                    figures = load(swload, row, side, server, args)
+                    row.results.setdefault(side.system, []).append(figures)
                 except (RuntimeError, subprocess.TimeoutExpired, urllib.error.URLError) as trouble:
                     troubles.append(str(trouble))
                     print(f"  ! {trouble}", file=sys.stderr, flush=True)
@@ -311,6 +309,11 @@ def table(done):
     return "\n".join(out)
 
 
+def report(done, args, started, load_before):
+    return (f"Taken {started:%Y-%m-%d %H:%M} UTC, {os.cpu_count()} cores, load average {load_before[0]:.1f} before and "
+            f"{os.getloadavg()[0]:.1f} after, {args.runs} rounds of {args.secs} s each, everything on 127.0.0.1.\n\n{table(done)}\n")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="one short round of the lighter rows")
@@ -336,15 +339,12 @@ def main():
         print(f"{row.name}: {row.work}", file=sys.stderr, flush=True)
         troubles += measure(row, house, swload, args)
         done.append(row)
+        if args.out:  # after each row, so that a run that is cut short leaves what it has
+            Path(args.out).write_text(report(done, args, started, load_before))
+            Path(args.out).with_suffix(".json").write_text(json.dumps({r.name: r.results for r in done}, indent=1))
         for system, got in row.results.items():
             print(f"  {system}: {statistics.median(x['cost'] for x in got):.2f}", file=sys.stderr, flush=True)
-    cores = os.cpu_count()
-    text = (f"Taken {started:%Y-%m-%d %H:%M} UTC, {cores} cores, load average {load_before[0]:.1f} before and {os.getloadavg()[0]:.1f} after, "
-            f"{args.runs} rounds of {args.secs} s each, everything on 127.0.0.1.\n\n{table(done)}\n")
-    print(text)
-    if args.out:
-        Path(args.out).write_text(text)
-        Path(args.out).with_suffix(".json").write_text(json.dumps({r.name: r.results for r in done}, indent=1))
+    print(report(done, args, started, load_before))
     for trouble in troubles:
         print(f"trouble: {trouble}", file=sys.stderr)
     return 1 if troubles else 0

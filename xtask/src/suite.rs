@@ -174,9 +174,13 @@ fn fuzz(suite: &mut Suite, seconds: &str) {
                     return Missing(format!("cargo-fuzz: {why}"));
                 }
             }
+            // What is found is kept in the corpus; the seeds are only read.
+            let (corpus, seeds) = (format!("fuzz/corpus/{target}"), format!("fuzz/seeds/{target}"));
+            let _ = fs::create_dir_all(s.root.join(&corpus));
             s.exec(
                 Command::new("cargo")
-                    .args(["+nightly", "fuzz", "run", &target, "--", &format!("-max_total_time={seconds}")])
+                    .args(["+nightly", "fuzz", "run", &target, &corpus, &seeds, "--"])
+                    .args([&format!("-max_total_time={seconds}"), "-timeout=10", "-max_len=16384"])
                     .env("PATH", path_with(&home.join("bin")))
                     .env_remove("RUSTUP_TOOLCHAIN")
                     .current_dir(s.root),

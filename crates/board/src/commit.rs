@@ -17,6 +17,8 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 /// The most requests in one frame.
 const FRAME_REQUESTS: usize = 8192;
+/// So many are answered by the loop itself.
+const RELEASE_HERE: usize = 4;
 /// A checkpoint is taken when the engine wants one, or so much time has passed since the last and something was journalled …
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(30);
 /// … but not more often than this.
@@ -56,9 +58,39 @@ pub(crate) enum Job {
     Relieve,
 }
 
-enum Waiting {
+/// Someone who waits for a frame to be durable.
+pub(crate) enum Waiting {
     Commit(oneshot::Sender<Result<Answer>>, Result<Answer>, Option<OwnedSemaphorePermit>),
     Query(Release),
+}
+
+impl Waiting {
+    /// Answers, now that it is known what became of the frame.
+    fn release(self, outcome: &Result<()>) {
+        match self {
+            Waiting::Commit(reply, answer, reserved) => {
+                drop(reserved);
+                let _ = reply.send(outcome.clone().and(answer));
+            }
+            Waiting::Query(release) => release(outcome),
+        }
+    }
+}
+
+/// Answers the many who waited for one frame, from inside the runtime: there a wake-up puts a task into the worker's own queue, where
+/// from another thread each of them takes a lock and perhaps a system call.
+pub(crate) async fn release_task(
+    mut frames: tokio::sync::mpsc::UnboundedReceiver<(Vec<Waiting>, Result<()>)>,
+) {
+    while let Some((waiting, outcome)) = frames.recv().await {
+        for (n, waiting) in waiting.into_iter().enumerate() {
+            waiting.release(&outcome);
+            // Lets the woken run before the queue of the worker overflows into the shared one.
+            if n % 128 == 127 {
+                tokio::task::yield_now().await;
+            }
+        }
+    }
 }
 
 impl Store {
@@ -154,15 +186,12 @@ pub(crate) fn run(mut engine: Engine, asks: Receiver<Ask>, store: Option<Sender<
             }
             Err(error) => Err(error),
         };
-        for waiting in waiting.drain(..) {
-            match waiting {
-                Waiting::Commit(reply, answer, reserved) => {
-                    board.counters().commits.fetch_add(1, Ordering::Relaxed);
-                    drop(reserved);
-                    let _ = reply.send(outcome.clone().and(answer));
-                }
-                Waiting::Query(release) => release(&outcome),
-            }
+        let commits = waiting.iter().filter(|w| matches!(w, Waiting::Commit(..))).count();
+        board.counters().commits.fetch_add(commits as u64, Ordering::Relaxed);
+        if waiting.len() > RELEASE_HERE {
+            board.release(std::mem::take(&mut waiting), outcome.clone());
+        } else {
+            waiting.drain(..).for_each(|w| w.release(&outcome));
         }
         if let Err(error) = outcome {
             board.fail(error.to_string());

@@ -190,6 +190,8 @@ pub struct Board {
     last_job: Mutex<JobId>,
     creating: Creating,
     fan_out: tokio::sync::mpsc::UnboundedSender<Vec<Arc<Reader>>>,
+    /// Those who waited for a frame, on their way to be answered.
+    released: tokio::sync::mpsc::UnboundedSender<(Vec<commit::Waiting>, Result<()>)>,
     dying: tokio::sync::mpsc::UnboundedSender<GroupId>,
     /// Bytes on their way to the commit loop.
     inflight: Arc<Semaphore>,
@@ -223,6 +225,7 @@ impl Board {
         let signer = Arc::new(Signer::new(&secret(settings.dir.as_deref())?));
         let (asks, asked) = std::sync::mpsc::channel();
         let (fan_out, fanned) = tokio::sync::mpsc::unbounded_channel();
+        let (released, releases) = tokio::sync::mpsc::unbounded_channel();
         let (dying, dead) = tokio::sync::mpsc::unbounded_channel();
         let inflight = (settings.memory / 4).clamp(8 << 20, u32::MAX as usize >> 1);
         let board = Arc::new(Board {
@@ -239,6 +242,7 @@ impl Board {
             last_job: Mutex::new(JobId(0)),
             creating: Creating::default(),
             fan_out,
+            released,
             dying,
             inflight: Arc::new(Semaphore::new(inflight)),
             storage_backlog: AtomicUsize::new(0),
@@ -315,6 +319,7 @@ impl Board {
         let b = board.clone();
         spawn(&board, "commit", move || commit::run(engine, asked, store_items, b))?;
         tokio::spawn(fan_out_task(fanned));
+        tokio::spawn(commit::release_task(releases));
         tokio::spawn(access::bury(board.clone(), dead));
         board.ready.store(true, Ordering::Release);
         Ok((board, recovery))
@@ -640,6 +645,14 @@ impl Board {
             readers.iter().for_each(|r| r.wake());
         } else {
             let _ = self.fan_out.send(readers);
+        }
+    }
+
+    /// Answers those who waited for a frame, from inside the runtime.
+    pub(crate) fn release(&self, waiting: Vec<commit::Waiting>, outcome: Result<()>) {
+        if let Err(lost) = self.released.send((waiting, outcome)) {
+            // The runtime ends; whoever still waits is told by the dropped channel.
+            drop(lost);
         }
     }
 

@@ -295,7 +295,9 @@ impl History {
                     bad.push(format!("{id}: event {seq} belongs to another job"));
                 }
                 match event.what {
-                    What::State { state, .. } if state.terminal() && (!ends.insert(state) || ends.len() > 1) => {
+                    What::State { state, .. }
+                        if state.terminal() && (!ends.insert(state) || ends.len() > 1) =>
+                    {
                         bad.push(format!("{id}: ended more than once: {ends:?}"));
                     }
                     What::Result { body, .. } => results.push(body),

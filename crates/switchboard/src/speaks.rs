@@ -3,7 +3,12 @@
 use sb_board::mount::Descriptor;
 
 /// Every protocol, in the order in which they are asked about an HTTP request.
-pub static SPEAKS: &[&Descriptor] = &[&sb_http::DESCRIPTOR, &sb_echo::LINES, &sb_echo::WEB];
+pub static SPEAKS: &[&Descriptor] = &[
+    &sb_echo::WEB,
+    // Answers every path, so it is the last to be asked.
+    &sb_http::DESCRIPTOR,
+    &sb_echo::LINES,
+];
 
 /// The protocols that are spoken only when the config asks for them.
 pub const OFF_BY_DEFAULT: &[&str] = &["echo", "echo-web"];

@@ -86,6 +86,16 @@ pub(crate) async fn topic(cx: Cx) -> Result<Answer> {
     })
 }
 
+/// Publishes what a plain socket sent: to the topic that claims the address, otherwise to whoever listens now. It creates nothing.
+async fn publish(access: &Access, message: Message) -> Result<Published> {
+    match access.publish(vec![message.clone()], PublishOptions::default()).await {
+        Err(error) if error.code == "SB0307" => {
+            access.publish(vec![message], PublishOptions { live: true, ..PublishOptions::default() }).await
+        }
+        published => published,
+    }
+}
+
 /// `/jobs/{id}` as a WebSocket: each event a text frame, then the close.
 pub(crate) async fn job(cx: Cx, id: JobId, after: u64) -> Result<Answer> {
     cx.access.job(id).await?;
@@ -241,8 +251,7 @@ impl Plain {
                         let access = self.access.clone();
                         self.pending.push(Box::pin(async move {
                             let bytes = message.body.len();
-                            let options = PublishOptions { create: true, ..PublishOptions::default() };
-                            (bytes, access.publish(vec![message], options).await)
+                            (bytes, publish(&access, message).await)
                         }));
                     }
                     Poll::Ready(Some(Frame::Close(..)) | None) => return Poll::Ready(None),
