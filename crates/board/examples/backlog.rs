@@ -71,7 +71,7 @@ async fn fill_group(dir: &Path) -> Outcome {
         seen += leased.len() as u64;
         let settles: Vec<_> = leased
             .into_iter()
-            .filter(|l| number(&l.record.message.body) % 2 == 0)
+            .filter(|l| number(&l.record.message.body).is_multiple_of(2))
             .map(|l| (l.handle, Settle::Ack))
             .collect();
         if settles.is_empty() {
@@ -108,7 +108,7 @@ async fn check_group(dir: &Path) -> Outcome {
         let mut settles = Vec::with_capacity(leased.len());
         for l in leased {
             let n = number(&l.record.message.body);
-            if n % 2 == 0 {
+            if n.is_multiple_of(2) {
                 return Err(format!("{n} was acknowledged and came again").into());
             }
             let seen = seen.get_mut(n as usize).ok_or("a number out of range")?;
