@@ -9,6 +9,7 @@ use sb_core::topics::Policy;
 use sb_core::{Checkpoint, Core};
 use sb_log::local::{Local, Options};
 use sb_log::vfs::{Sim, Vfs, write_full};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
@@ -33,10 +34,20 @@ pub fn golden_frames() -> Vec<Vec<u8>> {
         frame = Frame::default();
         answer.replies
     };
-    let declare = |name: &str, policy| Op::DeclareTopic { name: name.into(), policy, condition: Condition::Any };
+    let declare =
+        |name: &str, policy| Op::DeclareTopic { name: name.into(), policy, condition: Condition::Any };
     let claims = vec![Pattern::parse("a.>").expect("a pattern")];
-    let policy = Policy { partitions: 2, claims, keep_bytes: Some(1 << 20), keep_age_ms: Some(1000), ..Policy::default() };
-    let Some(Reply::Topic { view, .. }) = run(&mut core, vec![declare("a", policy), declare("dead", Policy::default())], None).into_iter().next()
+    let policy = Policy {
+        partitions: 2,
+        claims,
+        keep_bytes: Some(1 << 20),
+        keep_age_ms: Some(1000),
+        ..Policy::default()
+    };
+    let Some(Reply::Topic { view, .. }) =
+        run(&mut core, vec![declare("a", policy), declare("dead", Policy::default())], None)
+            .into_iter()
+            .next()
     else {
         return frames;
     };
@@ -47,9 +58,20 @@ pub fn golden_frames() -> Vec<Vec<u8>> {
         start: GroupStart::Start,
         keys: Vec::new(),
     };
-    let ordered =
-        GroupOptions { key_order: true, attempts: 1, dead_letter: Some("dead".into()), ..GroupOptions::default() };
-    let replies = run(&mut core, vec![group("work", ordered), group("cursor", GroupOptions { mode: Mode::Cursor, ..Default::default() })], None);
+    let ordered = GroupOptions {
+        key_order: true,
+        attempts: 1,
+        dead_letter: Some("dead".into()),
+        ..GroupOptions::default()
+    };
+    let replies = run(
+        &mut core,
+        vec![
+            group("work", ordered),
+            group("cursor", GroupOptions { mode: Mode::Cursor, ..Default::default() }),
+        ],
+        None,
+    );
     let Some(Reply::Group { view: work, .. }) = replies.into_iter().next() else { return frames };
     let dedup = Dedup { scope: "s".into(), key: "k".into(), fingerprint: 1, window_ms: 1000 };
     let append = |partition, body| Op::Append { topic: view.id, partition, batch: message("a", body) };
@@ -64,13 +86,18 @@ pub fn golden_frames() -> Vec<Vec<u8>> {
             .collect();
         run(&mut core, vec![Op::Settle { settles }], None);
     }
-    run(&mut core, vec![Op::DeclareMethod { name: "m.B/C".into(), policy: MethodPolicy::new("m.B/C") }], None);
+    run(
+        &mut core,
+        vec![Op::DeclareMethod { name: "m.B/C".into(), policy: MethodPolicy::new("m.B/C") }],
+        None,
+    );
     run(&mut core, vec![Op::DeleteTopic { name: "dead".into() }], None);
     frames
 }
 
+/// Restores as from a store: each key once, the last value counts.
 fn restored(checkpoint: &Checkpoint) -> Result<Core, String> {
-    Core::restore(checkpoint.puts())
+    Core::restore(checkpoint.puts().collect::<BTreeMap<_, _>>())
 }
 
 /// Frames, one behind the other with their lengths, on top of a state that knows something. Whatever they say, applying them ends; a
@@ -132,7 +159,10 @@ fn golden_disk() -> (Sim, Vec<Vec<u8>>) {
         local.store.put(part, n as u64, n as u64, NOW.wall_ms, &batch).expect("room");
         if n == 2 {
             let applied = local.journal.durable();
-            local.checkpoints.write(applied, std::iter::once((vec![1], vec![2])), std::iter::empty()).expect("room");
+            local
+                .checkpoints
+                .write(applied, std::iter::once((vec![1], vec![2])), std::iter::empty())
+                .expect("room");
         }
     }
     drop(local);
@@ -147,8 +177,11 @@ pub fn journal(data: &[u8]) {
     let (golden, frames) = GOLDEN.get_or_init(golden_disk);
     let Some((&[which, how], rest)) = data.split_first_chunk::<2>() else { return };
     let disk = golden.fork(1);
-    let files: Vec<_> =
-        disk.files().into_iter().filter(|p| p.extension().is_some_and(|e| e == "jnl" || e == "log")).collect();
+    let files: Vec<_> = disk
+        .files()
+        .into_iter()
+        .filter(|p| p.extension().is_some_and(|e| e == "jnl" || e == "log"))
+        .collect();
     let Some(path) = files.get(usize::from(which) % files.len().max(1)) else { return };
     let Ok(file) = disk.open(path) else { return };
     let mut forged = false;

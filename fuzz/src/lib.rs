@@ -118,8 +118,9 @@ pub fn batch(data: &[u8]) {
         if verified {
             read(&sealed);
             // What reads well must be written again with the same meaning.
-            let records: Result<Vec<_>, _> =
-                record_batch::records(&topic, &sealed).map(|r| r.collect::<Result<Vec<_>, _>>()).and_then(|r| r);
+            let records: Result<Vec<_>, _> = record_batch::records(&topic, &sealed)
+                .map(|r| r.collect::<Result<Vec<_>, _>>())
+                .and_then(|r| r);
             if let Ok(records) = records
                 && !records.is_empty()
                 && records.len() <= record_batch::MAX_MESSAGES
@@ -161,7 +162,10 @@ pub fn echo(data: &[u8]) {
                     }
                 }
             }
-            assert!(buffer.len() <= wire::MAX_LINE + wire::MAX_BODY + step, "it holds back more than a request");
+            assert!(
+                buffer.len() <= wire::MAX_LINE + wire::MAX_BODY + step,
+                "it holds back more than a request"
+            );
         }
         out
     };

@@ -29,7 +29,11 @@ pub fn address(data: &[u8]) {
         }
         for spelling in SPELLINGS {
             if let Ok(address) = Address::from_spelling(line, spelling) {
-                assert_eq!(address.to_spelling(spelling).as_deref(), Some(line), "{spelling:?} is not reversible");
+                assert_eq!(
+                    address.to_spelling(spelling).as_deref(),
+                    Some(line),
+                    "{spelling:?} is not reversible"
+                );
                 assert_eq!(Address::parse(address.as_str()).as_ref(), Ok(&address));
                 addresses.push(address);
             }
@@ -90,8 +94,12 @@ pub fn tokens(data: &[u8]) {
         .collect();
     let cursor = signer.cursor(&positions);
     assert_eq!(signer.open_cursor(&cursor).as_deref(), Ok(positions.as_slice()));
-    let delivery =
-        Delivery { group: GroupId(number(0) as u32), partition: number(1) as u32, offset: number(2), lease: number(3) };
+    let delivery = Delivery {
+        group: GroupId(number(0) as u32),
+        partition: number(1) as u32,
+        offset: number(2),
+        lease: number(3),
+    };
     let handle = signer.handle(&delivery, number(4) as u32);
     assert_eq!(signer.open_handle(&handle), Ok((delivery, number(4) as u32)));
     // One changed character must not open.

@@ -66,9 +66,17 @@ fn write_seeds(root: &Path) {
     // "Hello" compressed, RFC 7692 §7.2.3.1, and the second time with a back reference, §7.2.3.2.
     let hello = [0xf2, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00];
     let again = [0xf2, 0x00, 0x11, 0x00, 0x00];
-    write("websocket", "compressed", &[&[4, 0, 1][..], &masked_frame(0xc1, [1; 4], &hello), &masked_frame(0xc1, [2; 4], &again)].concat());
+    write(
+        "websocket",
+        "compressed",
+        &[&[4, 0, 1][..], &masked_frame(0xc1, [1; 4], &hello), &masked_frame(0xc1, [2; 4], &again)].concat(),
+    );
     write("deflate", "hello", &[&[0, 7][..], &hello, &again].concat());
-    write("deflate", "offer", b"\x80\x00permessage-deflate; client_max_window_bits; server_max_window_bits=10, permessage-deflate");
+    write(
+        "deflate",
+        "offer",
+        b"\x80\x00permessage-deflate; client_max_window_bits; server_max_window_bits=10, permessage-deflate",
+    );
     for (n, request) in [
         "GET / HTTP/1.1\r\nHost: a\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n",
         "POST / HTTP/1.1\r\nContent-Length: 3\r\n\r\nabcGET / HTTP/1.1\r\n\r\n",
@@ -87,10 +95,22 @@ fn write_seeds(root: &Path) {
     write("recognise", "echo", b"PUB a 3\nabc");
     write("echo", "all", b"ECHO hello\r\nAUTH token\nSUB a.>\nPUB a.b 5\nhelloPUB a.b x\n");
     for (name, text) in [
-        ("publish", r#"{"messages":[{"address":"a.b","key":"k","headers":{"n":["x",1,true,{"base64":"AA=="}]},"content_type":"text/plain","body":"AA==","encoding":"base64","delay":"1s","expires":60}]}"#),
-        ("policy", r#"{"partitions":2,"keep_age":"7d","keep_bytes":1024,"keep_until_consumed":true,"max_message":10,"memory":false,"claims":["a.>"]}"#),
-        ("group", r#"{"mode":"queue","start":"offset:5","lease":"30s","attempts":3,"dead_letter":"dead","backoff":"1s","order":"key"}"#),
-        ("frame", r#"{"op":"publish","id":1,"address":"a","headers":{"a":"b"},"content_type":"x","body":"text","live":true,"idempotency_key":"k"}"#),
+        (
+            "publish",
+            r#"{"messages":[{"address":"a.b","key":"k","headers":{"n":["x",1,true,{"base64":"AA=="}]},"content_type":"text/plain","body":"AA==","encoding":"base64","delay":"1s","expires":60}]}"#,
+        ),
+        (
+            "policy",
+            r#"{"partitions":2,"keep_age":"7d","keep_bytes":1024,"keep_until_consumed":true,"max_message":10,"memory":false,"claims":["a.>"]}"#,
+        ),
+        (
+            "group",
+            r#"{"mode":"queue","start":"offset:5","lease":"30s","attempts":3,"dead_letter":"dead","backoff":"1s","order":"key"}"#,
+        ),
+        (
+            "frame",
+            r#"{"op":"publish","id":1,"address":"a","headers":{"a":"b"},"content_type":"x","body":"text","live":true,"idempotency_key":"k"}"#,
+        ),
         ("subscribe", r#"{"op":"subscribe","id":2,"sub":"a","pattern":"a.>","from":"start","credit":100}"#),
         ("settle", r#"{"op":"ack","id":5,"handles":["x"],"delay":"1s"}"#),
         ("query", "after=abc&limit=5&from=-1h&partition=0"),
@@ -130,5 +150,9 @@ fn messages() -> Vec<(&'static str, Vec<Message>)> {
     ] {
         rich.headers.push(Header { name: "h".into(), value });
     }
-    vec![("plain", vec![plain.clone()]), ("rich", vec![rich.clone()]), ("several", vec![plain.clone(), rich, plain])]
+    vec![
+        ("plain", vec![plain.clone()]),
+        ("rich", vec![rich.clone()]),
+        ("several", vec![plain.clone(), rich, plain]),
+    ]
 }

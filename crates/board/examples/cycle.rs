@@ -14,6 +14,7 @@ use sb_core::ops::{Batch, Commit, Condition, Delivery, GroupStart, Now, Op, Repl
 use sb_log::local::Options;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use tools::*;
 
@@ -174,5 +175,7 @@ fn run(
         wall(parts.checkpoint)
     );
     engine.seal();
+    stop.store(true, Ordering::Relaxed);
+    let _ = filler.join();
     Ok(per(user + system))
 }
