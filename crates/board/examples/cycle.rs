@@ -65,6 +65,17 @@ fn run(
     let options = Options { journal_max: 2 << 30, frame_max: 16 << 20, ..Options::default() };
     let (mut engine, store, mut checkpoints, _) =
         Engine::open(Arc::new(sb_log::vfs::Disk), dir, options, now(clock))?;
+    // The thread that makes the journal's next files, as in the server.
+    engine.be_patient();
+    let spares = engine.spares().ok_or("a journal")?;
+    let stop = Arc::new(AtomicBool::new(false));
+    let stopped = stop.clone();
+    let filler = std::thread::spawn(move || {
+        while !stopped.load(Ordering::Relaxed) {
+            let _ = spares.fill();
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    });
     let declare =
         Op::DeclareTopic { name: "bench".into(), policy: Default::default(), condition: Condition::Any };
     let topic = match engine.commit(now(clock), declare.into())?.replies.pop() {
