@@ -24,6 +24,11 @@ const MAX_BATCH: usize = 8 << 20;
 /// How long the rest of a body that is too large is read in all, and how long for more of it is waited.
 const DISCARD_TIME: Duration = Duration::from_secs(5);
 const DISCARD_PAUSE: Duration = Duration::from_secs(2);
+/// A body up to this length is read before anything is judged: a refusal that came earlier would close the connection under a client that is
+/// still sending, and perhaps under its next request.
+const EARLY: u64 = 64 * 1024;
+/// How long the next piece of a body may take.
+const BODY_PAUSE: Duration = Duration::from_secs(30);
 /// More path segments than any route has.
 const MAX_SEGMENTS: usize = 6;
 
@@ -32,6 +37,8 @@ pub(crate) struct Cx {
     pub(crate) access: Access,
     pub(crate) parts: Parts,
     pub(crate) body: RequestBody,
+    /// The body, when it was read already.
+    early: Option<Bytes>,
     /// The path's parameters, decoded once.
     pub(crate) args: Vec<String>,
     /// The query, checked against the route.
@@ -102,6 +109,9 @@ impl Cx {
 
     /// The whole body.
     pub(crate) async fn collect(&mut self, limit: usize) -> Result<Bytes> {
+        if let Some(body) = self.early.take() {
+            return if body.len() > limit { Err(too_large(limit)) } else { Ok(body) };
+        }
         let got = collect(&mut self.body, limit).await;
         // Many clients read no answer before they have sent everything. Who asked first (100-continue) has not begun.
         if matches!(&got, Err(error) if error.kind == Kind::TooLarge)
@@ -176,30 +186,34 @@ async fn discard(body: &mut RequestBody) {
     }
 }
 
+fn too_large(limit: usize) -> Error {
+    Error::new(Kind::TooLarge, "SB0205", format!("the body is larger than {limit} bytes"))
+        .fix("Send less at once, or raise the limit")
+}
+
 /// A whole body. A length beyond the limit is refused before anything is read.
 async fn collect<B>(body: &mut B, limit: usize) -> Result<Bytes>
 where
     B: http_body::Body<Data = Bytes> + Unpin,
     B::Error: std::fmt::Display,
 {
-    let too_large = || {
-        Error::new(Kind::TooLarge, "SB0205", format!("the body is larger than {limit} bytes"))
-            .fix("Send less at once, or raise the limit")
-    };
     let known = body.size_hint().lower();
     if known > limit as u64 {
-        return Err(too_large());
+        return Err(too_large(limit));
     }
     // The usual body arrives in one piece, which stays the slice of the read buffer that it is.
     let mut first = Bytes::new();
     let mut more = BytesMut::new();
     loop {
-        let frame = std::future::poll_fn(|cx| std::pin::Pin::new(&mut *body).poll_frame(cx)).await;
+        let frame = std::future::poll_fn(|cx| std::pin::Pin::new(&mut *body).poll_frame(cx));
+        let frame = tokio::time::timeout(BODY_PAUSE, frame).await.map_err(|_| {
+            Error::new(Kind::Deadline, "SB0201", "the body stopped coming").fix("Send it without long pauses")
+        })?;
         let Some(frame) = frame else { break };
         let frame = frame.map_err(|e| map::invalid(format!("the body could not be read: {e}")))?;
         let Ok(data) = frame.into_data() else { continue };
         if first.len().max(more.len()).saturating_add(data.len()) > limit {
-            return Err(too_large());
+            return Err(too_large(limit));
         }
         if first.is_empty() && more.is_empty() {
             first = data;
@@ -609,7 +623,13 @@ fn problem(error: &Error, trace: Option<&str>) -> Response<Body> {
     }
 }
 
-async fn route(access: Access, board: &Arc<Board>, parts: Parts, body: RequestBody) -> Result<Answer> {
+async fn route(access: Access, board: &Arc<Board>, parts: Parts, mut body: RequestBody) -> Result<Answer> {
+    let early = match body.size_hint().exact() {
+        Some(1..=EARLY) if !parts.headers.contains_key(header::EXPECT) => {
+            Some(collect(&mut body, EARLY as usize).await?)
+        }
+        _ => None,
+    };
     let settings = board.http();
     let path = parts.uri.path();
     let websocket = is_websocket(&parts);
@@ -638,7 +658,7 @@ async fn route(access: Access, board: &Arc<Board>, parts: Parts, body: RequestBo
                 access.known()?;
             }
             let query = Query::parse(parts.uri.query(), route.query).map_err(map::invalid)?;
-            (route.handler)(Cx { access, parts, body, args, query }).await
+            (route.handler)(Cx { access, parts, body, early, args, query }).await
         }
         Found::Methods(methods) => {
             // A folder at / may hold what only looks like one of our paths.
