@@ -1,10 +1,12 @@
 //! The only door to the board: the board as seen by one principal, through one protocol, on one connection. Every method checks rights on
 //! canonical names, applies limits, counts, and then acts; there is no other way in, so a protocol can neither forget these nor repeat them.
 
+mod calls;
 mod groups;
 mod jobs;
 mod topics;
 
+pub use calls::AsJob;
 pub(crate) use groups::bury;
 
 use crate::Board;

@@ -5,6 +5,7 @@
 
 pub mod access;
 pub mod auth;
+pub mod call;
 mod commit;
 pub mod counters;
 mod directory;
@@ -34,7 +35,7 @@ use sign::Signer;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::Sender;
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::Instant;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot, watch};
 
@@ -206,6 +207,9 @@ pub struct Board {
     counters: Arc<Counters>,
     listeners: Mutex<Vec<String>>,
     group_ids: Mutex<HashMap<(TopicId, Box<str>), GroupId>>,
+    services: arc_swap::ArcSwap<call::Services>,
+    /// Methods whose jobs this server takes itself.
+    runners: Mutex<foldhash::HashSet<Arc<str>>>,
 }
 
 impl Board {
@@ -223,6 +227,8 @@ impl Board {
             }
         };
         let signer = Arc::new(Signer::new(&secret(settings.dir.as_deref())?));
+        let nothing = sb_schema::Builder::new().build().map_err(|e| e.to_string())?;
+        let services = call::Services::new(nothing, Vec::new(), None);
         let (asks, asked) = std::sync::mpsc::channel();
         let (fan_out, fanned) = tokio::sync::mpsc::unbounded_channel();
         let (released, releases) = tokio::sync::mpsc::unbounded_channel();
@@ -256,6 +262,8 @@ impl Board {
             counters: Arc::default(),
             listeners: Mutex::default(),
             group_ids: Mutex::default(),
+            services: arc_swap::ArcSwap::from_pointee(services),
+            runners: Mutex::default(),
             settings,
         });
         for id in engine.core.topic_ids() {
@@ -480,7 +488,35 @@ impl Board {
         &self.counters
     }
 
+    /// The services and what describes them, as they are now.
+    pub fn services(&self) -> Arc<call::Services> {
+        self.services.load_full()
+    }
+
+    /// Replaces the table of services; calls that run keep what they began with. Methods of upstreams that have jobs are worked on from now on.
+    pub async fn set_services(
+        self: &Arc<Self>,
+        schema: sb_schema::Schema,
+        services: Vec<call::Service>,
+    ) -> Result<()> {
+        let table = call::Services::new(schema, services, Some(&self.services.load()));
+        self.services.store(Arc::new(table));
+        let known = self.query(|core| core.methods()).await?;
+        for entry in self.services().methods() {
+            if entry.service.provider.by_job() == call::ByJob::Called
+                && known.iter().any(|m| *m.name == *entry.path)
+            {
+                call::ensure_runner(self, &entry.path);
+            }
+        }
+        Ok(())
+    }
+
     // ---- inside ----
+
+    pub(crate) fn runners(&self) -> MutexGuard<'_, foldhash::HashSet<Arc<str>>> {
+        lock(&self.runners)
+    }
 
     pub(crate) fn settings(&self) -> &Settings {
         &self.settings

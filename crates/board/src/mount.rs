@@ -1,10 +1,13 @@
 //! What a protocol is mounted on: a connected pipe, an HTTP request with its upgrades, or a task. The board says what these are;
 //! `net` provides them, so that no protocol binds a port or knows whether it runs on TCP, TLS or inside something else.
 
+use crate::call::{Provider, Status};
 use crate::{Access, Board};
 use bytes::Bytes;
+use sb_core::model::{Error, Result};
 use std::future::Future;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -25,6 +28,135 @@ pub struct Descriptor {
     pub fidelity: &'static [(&'static str, Fidelity)],
     /// What it runs on.
     pub mount: Mount,
+    /// How a refusal before any protocol was asked (wrong credentials) is said in this protocol's words, if the request is one of its own; for
+    /// protocols on HTTP. Without it the answer is problem+json.
+    pub refuse: Option<fn(&http::Request<RequestBody>, &Error) -> Option<http::Response<Body>>>,
+    /// How services that speak it are called.
+    pub client: Option<Client>,
+}
+
+/// The other direction of a protocol: calling a service that speaks it.
+pub struct Client {
+    /// The schemes of targets: `grpc`, `grpcs`.
+    pub schemes: &'static [&'static str],
+    /// Makes the provider. It connects when it is called first, so an upstream that is down now is no error here.
+    pub connect: fn(&Target, &Arc<dyn Dialer>) -> Result<Arc<dyn Provider>>,
+    /// Asks a service what it offers: the bytes of a `google.protobuf.FileDescriptorSet`, if the protocol can tell. The second argument
+    /// names the services wanted; empty for all.
+    pub describe: Option<fn(Target, Arc<dyn Dialer>, Vec<String>) -> BoxFuture<Result<Bytes>>>,
+}
+
+/// Where a service is, and how to reach it.
+#[derive(Clone, Debug, Default)]
+pub struct Target {
+    /// `scheme://host:port[,host:port…][/path]`. A host name that resolves to several addresses is several endpoints.
+    pub url: String,
+    /// PEM file of the authorities that are trusted; the public ones when not given.
+    pub ca: Option<PathBuf>,
+    /// PEM files of a certificate and its key, with which we say who we are.
+    pub identity: Option<(PathBuf, PathBuf)>,
+    /// The name the upstream's certificate is for, when it is not the host.
+    pub server_name: Option<String>,
+    /// How an endpoint is chosen.
+    pub balance: Balance,
+    /// How endpoints are asked whether they are well.
+    pub health: Health,
+    /// The most calls that run at once on the whole target; further ones are refused as `UNAVAILABLE`. 0: 1,024.
+    pub max_running: usize,
+    /// How long connecting may take, in milliseconds. 0: 5,000.
+    pub connect_ms: u64,
+}
+
+/// How an endpoint is chosen among those that are well.
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
+pub enum Balance {
+    /// One after the other.
+    #[default]
+    RoundRobin,
+    /// Of two picked at random, the one with fewer running calls.
+    LeastRequest,
+}
+
+/// How endpoints are asked whether they are well. Independent of it, one that fails five times in a row is left out for a while.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Health {
+    /// Not.
+    #[default]
+    None,
+    /// `grpc.health.v1.Health/Check` with this service name.
+    Grpc(String),
+    /// `GET` of this path answers 2xx.
+    Http(String),
+}
+
+impl Target {
+    /// The scheme of the URL, in lower case.
+    pub fn scheme(&self) -> String {
+        self.url.split_once("://").map_or(String::new(), |(scheme, _)| scheme.to_ascii_lowercase())
+    }
+}
+
+/// Opens connections to other servers: pools, balancing, health, ejection, TLS. `net` provides it.
+pub trait Dialer: Send + Sync {
+    /// A pool of HTTP connections. `h2` asks for HTTP/2: with prior knowledge in clear text, by ALPN over TLS; otherwise ALPN decides over
+    /// TLS, and HTTP/1.1 is spoken in clear text. `tls` says whether the scheme means encryption.
+    fn http(&self, target: &Target, tls: bool, h2: bool) -> Result<Arc<dyn HttpUpstream>>;
+
+    /// A pool of byte streams, each used by one call at a time.
+    fn pipes(&self, target: &Target, tls: bool) -> Result<Arc<dyn PipeUpstream>>;
+}
+
+/// HTTP to the endpoints of a target.
+pub trait HttpUpstream: Send + Sync {
+    /// Sends a request to one endpoint and gives the head of its response. The URI may be a path alone: scheme and authority are set.
+    /// Connections are made when needed; a request that surely did not reach an endpoint (no connection, `REFUSED_STREAM`, `GOAWAY` before its
+    /// stream) and whose body can be sent again goes to another. Errors: `UNAVAILABLE` when no endpoint can be reached, with the reason.
+    fn send(&self, request: http::Request<Body>) -> BoxFuture<std::result::Result<HttpReply, Status>>;
+
+    /// Whether any endpoint can be used now, and if not why.
+    fn healthy(&self) -> std::result::Result<(), String>;
+}
+
+/// A response of an upstream.
+pub struct HttpReply {
+    /// Head and body.
+    pub response: http::Response<RequestBody>,
+    /// To be told how it went; dropping it untold says that nothing can be concluded (the caller left).
+    pub verdict: Verdict,
+}
+
+/// What a protocol thinks of how an endpoint answered; moves ejection. The endpoint's count of running calls goes down when it is dropped.
+pub struct Verdict(pub Box<dyn FnMut(bool) + Send>);
+
+impl Verdict {
+    /// The endpoint answered as it should; an application's error is no fault of the endpoint.
+    pub fn good(mut self) {
+        (self.0)(true);
+    }
+
+    /// The endpoint is in trouble: it broke off, answered 502 or 503, or said `UNAVAILABLE`.
+    pub fn bad(mut self) {
+        (self.0)(false);
+    }
+}
+
+/// Byte streams to the endpoints of a target.
+pub trait PipeUpstream: Send + Sync {
+    /// A connection that nobody else uses: one that was given back, or a new one.
+    fn take(&self) -> BoxFuture<std::result::Result<PooledPipe, Status>>;
+
+    /// Whether any endpoint can be used now, and if not why.
+    fn healthy(&self) -> std::result::Result<(), String>;
+}
+
+/// A connection of a pool. Dropping it closes it.
+pub struct PooledPipe {
+    /// The connection.
+    pub stream: Box<dyn Stream>,
+    /// Whether it was used before: then the other side may have closed it unseen, and a call that got nothing back may be sent again on a new one.
+    pub used: bool,
+    /// Takes it back, for the next call; with `false` tells that the endpoint is in trouble.
+    pub give_back: Box<dyn FnOnce(Option<Box<dyn Stream>>, bool) + Send>,
 }
 
 /// What the first bytes of a connection say.
@@ -277,7 +409,7 @@ impl http_body::Body for Body {
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<http_body::Frame<Bytes>, std::io::Error>>> {
+    ) -> Poll<Option<std::result::Result<http_body::Frame<Bytes>, std::io::Error>>> {
         match &mut *self {
             Body::Empty => Poll::Ready(None),
             Body::Full(bytes) => {

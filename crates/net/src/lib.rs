@@ -22,6 +22,7 @@ mod listen;
 mod login;
 mod owner;
 mod recognise;
+mod upstream;
 mod ws;
 
 pub use conn::Conn;
@@ -30,5 +31,6 @@ pub use drain::{Drain, Ticket};
 pub use http::{Connection, Handler, Host};
 pub use listen::{Listener, NetError, NetLimits, Server};
 pub use owner::{Owner, owner};
+pub use upstream::Dial;
 pub use ws::handshake::{Accepted, accept, accept_key, is_websocket};
 pub use ws::socket::Socket;

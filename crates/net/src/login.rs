@@ -203,7 +203,10 @@ pub(crate) fn handler(board: Arc<Board>, protocols: &'static [&'static Descripto
             let access = match judged.and_then(|()| login(&board, &conn, &request)) {
                 Ok(access) => access,
                 Err(error) => {
-                    let mut response = problem::response(&error, None);
+                    // In the words of the protocol that the request is of, if one knows it by its looks.
+                    let own =
+                        protocols.iter().find_map(|p| p.refuse.and_then(|refuse| refuse(&request, &error)));
+                    let mut response = own.unwrap_or_else(|| problem::response(&error, None));
                     readable(&mut response, request.headers(), board.http());
                     return Answer::Response(response);
                 }

@@ -44,6 +44,8 @@ pub const LINES: Descriptor = Descriptor {
         ("job", Fidelity::Absent),
     ],
     mount: Mount::Bytes(server::lines),
+    refuse: None,
+    client: None,
 };
 
 /// The WebSocket echo. Not part of a production table unless the config asks for it.
@@ -53,4 +55,6 @@ pub const WEB: Descriptor = Descriptor {
     first_bytes: None,
     fidelity: &[],
     mount: Mount::Http(server::web),
+    refuse: None,
+    client: None,
 };

@@ -63,4 +63,6 @@ pub static DESCRIPTOR: Descriptor = Descriptor {
         ("trace context", Fidelity::Native),
     ],
     mount: Mount::Http(server::handle),
+    refuse: None,
+    client: None,
 };

@@ -7,5 +7,5 @@ pub mod position;
 
 pub use address::{Address, Pattern, Spelling, check_name};
 pub use error::{Error, Kind, Result};
-pub use message::{Header, Message, Value};
+pub use message::{Header, Message, Value, is_reserved};
 pub use position::{GroupId, JobId, PartId, Position, TopicId};
