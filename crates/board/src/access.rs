@@ -273,6 +273,11 @@ impl Access {
         Access { board, principal, protocol }
     }
 
+    /// The same door for another protocol: HTTP logs in once for all protocols that run on it.
+    pub fn via(&self, protocol: &'static str) -> Access {
+        Access { protocol, ..self.clone() }
+    }
+
     /// The board, for its settings and state; it has no operation of its own.
     pub fn board(&self) -> &Arc<Board> {
         &self.board
