@@ -4,7 +4,7 @@
 //! paths and the OpenAPI document all follow from it.
 
 use crate::wire::{self, Prefer, Query};
-use crate::{files, groups, jobs, map, openapi, system, topics, websocket};
+use crate::{calls, files, groups, jobs, map, openapi, system, topics, websocket};
 use bytes::{Bytes, BytesMut};
 use http::header::{self, HeaderName, HeaderValue};
 use http::{HeaderMap, Method, Response, StatusCode, request::Parts};
@@ -642,6 +642,31 @@ async fn route(access: Access, board: &Arc<Board>, parts: Parts, mut body: Reque
         return Ok(Answer::Response(options(settings, &parts)));
     }
     let own = settings.routes.iter().find(|r| r.http_method == method && r.path == path);
+    let services = board.services();
+    let called = match own {
+        Some(own) => match &own.target {
+            RouteTarget::Call(name) => calls::by_name(&services, "POST", &format!("/{name}")),
+            RouteTarget::Topic(_) => None,
+        },
+        None if path.split('/').nth(1).is_some_and(|first| RESERVED.contains(&first)) => None,
+        None if websocket => calls::by_socket(&services, path),
+        None => match calls::find(&services, method, path) {
+            Ok(bound) => bound.or_else(|| calls::by_name(&services, method, path)),
+            Err(_) if calls::by_name(&services, method, path).is_some() => calls::by_name(&services, method, path),
+            Err(methods) => {
+                let error = Error::new(Kind::Invalid, "SB0207", format!("{path:.120} does not take {method:.20}"));
+                let methods = methods.join(", ");
+                let mut response = problem(&error.fix(format!("Use {methods}")), trace_id(&parts.headers));
+                set(&mut response, header::ALLOW, &methods);
+                return Ok(Answer::Response(response));
+            }
+        },
+    };
+    if let Some(bound) = called {
+        access.known()?;
+        let cx = Cx { access, parts, body, early, args: Vec::new(), query: Query::default() };
+        return calls::call(cx, bound).await;
+    }
     let found = match own {
         Some(own) => own_route(own).ok_or_else(|| map::no_route(path, None))?,
         None => match find(method, path)? {
