@@ -702,7 +702,7 @@ async fn route(
     };
     if let Some(bound) = called {
         access.known()?;
-        let cx = Cx { access, parts, body, early, args: Vec::new(), query: Query::default() };
+        let cx = Cx { access, parts, body, early, unread, args: Vec::new(), query: Query::default() };
         return calls::call(cx, bound).await;
     }
     let found = match own {
