@@ -233,6 +233,8 @@ impl World {
         let choice = self.rng.below(1000);
         self.trace.add(choice);
         match choice {
+            // What shows only on a full disk needs one that is full more often than most are.
+            0..=29 if self.planted(Plant::IgnoreFull) => self.toggle_full(),
             0..=479 => self.frame(),
             480..=599 => self.put_some(),
             600..=639 => self.begin_checkpoint(),
