@@ -690,9 +690,12 @@ async fn route(
         None if websocket => calls::by_socket(&services, path),
         None => match calls::find(&services, method, path) {
             Ok(bound) => bound.or_else(|| calls::by_name(&services, method, path)),
-            Err(_) if calls::by_name(&services, method, path).is_some() => calls::by_name(&services, method, path),
+            Err(_) if calls::by_name(&services, method, path).is_some() => {
+                calls::by_name(&services, method, path)
+            }
             Err(methods) => {
-                let error = Error::new(Kind::Invalid, "SB0207", format!("{path:.120} does not take {method:.20}"));
+                let error =
+                    Error::new(Kind::Invalid, "SB0207", format!("{path:.120} does not take {method:.20}"));
                 let methods = methods.join(", ");
                 let mut response = problem(&error.fix(format!("Use {methods}")), trace_id(&parts.headers));
                 set(&mut response, header::ALLOW, &methods);
