@@ -420,8 +420,10 @@ impl Board {
         let one = |value: u64| vec![(String::new(), value as f64)];
         let jobs =
             status.jobs.iter().map(|(s, n)| (format!("{{state=\"{}\"}}", s.name()), *n as f64)).collect();
+        let readers = lock(&self.readers).1.len();
         self.counters.text(&[
             ("connections", "Open connections.", one(status.connections)),
+            ("readers", "Who waits for messages: streams, sockets, long polls.", one(readers as u64)),
             ("topics", "Topics.", one(status.topics)),
             ("groups", "Groups.", one(status.groups)),
             ("jobs", "Jobs by state.", jobs),

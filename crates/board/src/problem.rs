@@ -1,8 +1,10 @@
 //! Errors as HTTP answers: problem details (RFC 9457), the one match from [`Kind`] to a status, for every protocol that runs on HTTP.
 
+use crate::call::{Detail, Status};
 use crate::mount::Body;
 use http::{HeaderValue, Response, StatusCode, header};
 use sb_core::model::{Error, Kind};
+use sb_schema::Schema;
 
 /// The status of each kind, as docs/http.md §1 lists them.
 pub fn status(kind: Kind) -> StatusCode {
@@ -72,6 +74,8 @@ fn title_of(error: &Error) -> &'static str {
         "SB0406" => "The job is not done",
         "SB0407" => "The job was cancelled",
         "SB0408" => "The job's deadline passed",
+        "SB0409" => "The service failed the call",
+        "SB0410" => "The service's answer cannot be shown",
         _ => title(error.kind),
     }
 }
@@ -152,6 +156,52 @@ pub fn with_status(error: &Error, status: StatusCode, trace: Option<&str>) -> Re
     if error.kind == Kind::Unauthenticated {
         headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"switchboard\""));
     }
+    response
+}
+
+/// A failed call as a problem document. One of this server's own errors is shown as such; a service's status has `code` SB0409, the status'
+/// name as `status_name`, and its details as `details`: ProtoJSON with `@type`, or base64 as `value` where the type is not known.
+pub fn status_value(status: &Status, schema: &Schema, trace: Option<&str>) -> serde_json::Value {
+    if let Some(error) = &status.error {
+        return value(error, trace);
+    }
+    let error = Error::new(status.code.kind(), "SB0409", status.message.clone());
+    let mut problem = value(&error, trace);
+    problem["status"] = status.code.http().as_u16().into();
+    problem["status_name"] = status.code.name().into();
+    if !status.details.is_empty() {
+        problem["details"] = status.details.iter().map(|detail| detail_value(detail, schema)).collect();
+    }
+    problem
+}
+
+/// A typed detail as JSON.
+pub fn detail_value(detail: &Detail, schema: &Schema) -> serde_json::Value {
+    use base64::Engine as _;
+    let known = schema.message(detail.type_name()).and_then(|message| {
+        let json = sb_schema::proto_to_json(&message, &detail.value, &sb_schema::Options::default()).ok()?;
+        match serde_json::from_slice(&json).ok()? {
+            serde_json::Value::Object(mut members) => {
+                members.insert("@type".into(), detail.type_url.clone().into());
+                Some(serde_json::Value::Object(members))
+            }
+            other => Some(serde_json::json!({ "@type": detail.type_url, "value": other })),
+        }
+    });
+    known.unwrap_or_else(|| {
+        let value = base64::engine::general_purpose::STANDARD.encode(&detail.value);
+        serde_json::json!({ "@type": detail.type_url, "value": value })
+    })
+}
+
+/// The answer for a failed call.
+pub fn of_status(status: &Status, schema: &Schema, trace: Option<&str>) -> Response<Body> {
+    if let Some(error) = &status.error {
+        return response(error, trace);
+    }
+    let error = Error::new(status.code.kind(), "SB0409", status.message.clone());
+    let mut response = with_status(&error, status.code.http(), trace);
+    *response.body_mut() = Body::from(status_value(status, schema, trace).to_string());
     response
 }
 

@@ -316,7 +316,7 @@ pub struct Counts {
     /// Groups.
     pub groups: u64,
     /// Jobs by state, in the order of [`State::ALL`].
-    pub jobs: [u64; 6],
+    pub jobs: [u64; State::ALL.len()],
     /// Idempotency keys remembered.
     pub dedup: u64,
 }

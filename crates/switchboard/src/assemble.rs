@@ -63,6 +63,7 @@ async fn serve(config: Config, mode: Mode, ready: impl FnOnce()) -> Result<(), C
         tracing::warn!(%tail, "an unfinished write at the end of the journal was dropped; nothing in it had been acknowledged");
     }
     declare(&board, &config).await?;
+    crate::services::start(&board, &config).await?;
     let tls = config.tls.as_ref().map(tls).transpose()?;
     let listeners = config
         .listen

@@ -17,5 +17,6 @@ pub mod client;
 pub mod config;
 pub mod error;
 pub mod follow;
+pub mod services;
 pub mod speaks;
 pub mod sse;

@@ -59,24 +59,31 @@ pub(crate) fn input_address() -> Result<Address> {
     Address::parse("call")
 }
 
+/// Refuses what is reserved.
+pub(crate) fn no_callback(cx: &Cx) -> Result<()> {
+    if !cx.parts.headers.contains_key("sb-callback-url") {
+        return Ok(());
+    }
+    Err(Error::new(Kind::Unsupported, "SB0209", "Sb-Callback-Url is reserved until webhooks exist")
+        .fix("Leave it out and watch the job, for example with Prefer: wait=60"))
+}
+
 pub(crate) async fn call(mut cx: Cx) -> Result<Answer> {
     let method = format!("{}/{}", cx.arg(0), cx.arg(1));
-    if cx.parts.headers.contains_key("sb-callback-url") {
-        return Err(Error::new(
-            Kind::Unsupported,
-            "SB0209",
-            "Sb-Callback-Url is reserved until webhooks exist",
-        )
-        .fix("Leave it out and watch the job, for example with Prefer: wait=60"));
-    }
+    no_callback(&cx)?;
     let limit = cx.max_body();
     let body = cx.collect(limit).await?;
     let idempotency = map::request_idempotency(&cx.parts, &body)?;
     let timeout_ms = map::duration_header(&cx.parts.headers, "sb-timeout")?;
     let message = map::message(&cx.parts.headers, input_address()?, body, cx.board().now_ms())?;
+    let (job, replayed) = cx.access.submit(Submit { method, message, idempotency, timeout_ms }).await?;
+    submitted(&cx, job, replayed).await
+}
+
+/// The answer to a submission: the result, or the job when the caller does not want to wait for it.
+pub(crate) async fn submitted(cx: &Cx, job: JobView, replayed: bool) -> Result<Answer> {
     let prefer = cx.prefer();
     let wait = if prefer.respond_async { Some(cx.wait().unwrap_or(0)) } else { None };
-    let (job, replayed) = cx.access.submit(Submit { method, message, idempotency, timeout_ms }).await?;
     // From here on the job goes on without its caller: what follows only watches.
     let job = done(&cx.access, job, wait.map(|seconds| seconds.saturating_mul(1_000))).await?;
     let mut response = if job.state.terminal() {

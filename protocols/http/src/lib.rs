@@ -20,6 +20,7 @@
 //! Refused: `Range`; `Sb-Callback-Url` (501 until webhooks exist); publishing to a pattern; waiting longer than the configured limit is
 //! cut to it. The login, the check of `Origin` of upgrades and the framing of WebSockets are done by the host this is mounted on.
 
+mod calls;
 pub mod codec;
 mod files;
 mod groups;

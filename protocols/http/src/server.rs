@@ -4,7 +4,7 @@
 //! paths and the OpenAPI document all follow from it.
 
 use crate::wire::{self, Prefer, Query};
-use crate::{files, groups, jobs, map, openapi, system, topics, websocket};
+use crate::{calls, files, groups, jobs, map, openapi, system, topics, websocket};
 use bytes::{Bytes, BytesMut};
 use http::header::{self, HeaderName, HeaderValue};
 use http::{HeaderMap, Method, Response, StatusCode, request::Parts};
@@ -14,6 +14,7 @@ use sb_board::mount::{Answer, Body, BoxFuture, Request, RequestBody};
 use sb_board::{Board, HttpSettings, RouteTarget};
 use sb_core::model::{Error, Kind, Result};
 use serde::Serialize;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
@@ -24,6 +25,8 @@ const MAX_BATCH: usize = 8 << 20;
 /// How long the rest of a body that is too large is read in all, and how long for more of it is waited.
 const DISCARD_TIME: Duration = Duration::from_secs(5);
 const DISCARD_PAUSE: Duration = Duration::from_secs(2);
+/// How much of it is read.
+const DISCARD_SIZE: usize = 4 * MAX_BATCH;
 /// A body up to this length is read before anything is judged: a refusal that came earlier would close the connection under a client that is
 /// still sending, and perhaps under its next request.
 const EARLY: u64 = 64 * 1024;
@@ -32,6 +35,9 @@ const BODY_PAUSE: Duration = Duration::from_secs(30);
 /// More path segments than any route has.
 const MAX_SEGMENTS: usize = 6;
 
+/// Whether more of a body over HTTP/1 may come; `None` where that is known not to be.
+type Unread = Option<Arc<AtomicBool>>;
+
 /// One request, routed.
 pub(crate) struct Cx {
     pub(crate) access: Access,
@@ -39,6 +45,8 @@ pub(crate) struct Cx {
     pub(crate) body: RequestBody,
     /// The body, when it was read already.
     early: Option<Bytes>,
+    /// Whether more of the body may come.
+    unread: Unread,
     /// The path's parameters, decoded once.
     pub(crate) args: Vec<String>,
     /// The query, checked against the route.
@@ -113,11 +121,18 @@ impl Cx {
             return if body.len() > limit { Err(too_large(limit)) } else { Ok(body) };
         }
         let got = collect(&mut self.body, limit).await;
-        // Many clients read no answer before they have sent everything. Who asked first (100-continue) has not begun.
-        if matches!(&got, Err(error) if error.kind == Kind::TooLarge)
-            && !self.parts.headers.contains_key(header::EXPECT)
-        {
-            let _ = tokio::time::timeout(DISCARD_TIME, discard(&mut self.body)).await;
+        let ended = match &got {
+            Ok(_) => true,
+            // Many clients read no answer before they have sent everything. Who asked first (100-continue) has not begun.
+            Err(error)
+                if error.kind == Kind::TooLarge && !self.parts.headers.contains_key(header::EXPECT) =>
+            {
+                tokio::time::timeout(DISCARD_TIME, discard(&mut self.body)).await.unwrap_or(false)
+            }
+            Err(_) => false,
+        };
+        if ended && let Some(unread) = &self.unread {
+            unread.store(false, Ordering::Relaxed);
         }
         got
     }
@@ -176,14 +191,18 @@ impl Cx {
     }
 }
 
-/// Reads what still comes of a body that is too large, for a while: as long as it keeps coming, and not without end.
-async fn discard(body: &mut RequestBody) {
-    let mut left = MAX_BATCH;
+/// Reads what still comes of a body that is too large, for a while: as long as it keeps coming, and not without end. Whether it ended.
+async fn discard(body: &mut RequestBody) -> bool {
+    let mut left = DISCARD_SIZE;
     while left > 0 {
         let frame = std::future::poll_fn(|cx| std::pin::Pin::new(&mut *body).poll_frame(cx));
-        let Ok(Some(Ok(frame))) = tokio::time::timeout(DISCARD_PAUSE, frame).await else { return };
-        left = left.saturating_sub(frame.data_ref().map_or(0, Bytes::len));
+        match tokio::time::timeout(DISCARD_PAUSE, frame).await {
+            Ok(Some(Ok(frame))) => left = left.saturating_sub(frame.data_ref().map_or(0, Bytes::len)),
+            Ok(None) => return true,
+            Ok(Some(Err(_))) | Err(_) => return false,
+        }
     }
+    false
 }
 
 fn too_large(limit: usize) -> Error {
@@ -594,17 +613,25 @@ pub(crate) fn handle(request: Request) -> BoxFuture<Answer> {
     Box::pin(async move {
         let Request { http, access, .. } = request;
         let board = access.board().clone();
-        let (parts, body) = http.into_parts();
+        let (parts, mut body) = http.into_parts();
         let cors = Cors::new(board.http(), &parts.headers);
         let head = parts.method == Method::HEAD;
         let trace = trace_id(&parts.headers).map(str::to_owned);
-        let answer = match route(access, &board, parts, body).await {
-            Ok(answer) => answer,
-            Err(error) => Answer::Response(problem(&error, trace.as_deref())),
+        let http1 = parts.version < http::Version::HTTP_2;
+        let early = early(&parts.headers, &mut body).await;
+        let unread: Unread = (http1 && !body.is_end_stream()).then(|| Arc::new(AtomicBool::new(true)));
+        let answer = match early {
+            Ok(early) => route(access, &board, parts, body, early, unread.clone()).await,
+            Err(error) => Err(error),
         };
+        let answer = answer.unwrap_or_else(|error| Answer::Response(problem(&error, trace.as_deref())));
         match answer {
             Answer::Response(mut response) => {
                 finish(&mut response, &cors, head);
+                if unread.is_some_and(|unread| unread.load(Ordering::Relaxed)) {
+                    // The connection cannot carry another request, and a client that is not told so would try.
+                    set(&mut response, header::CONNECTION, "close");
+                }
                 Answer::Response(response)
             }
             other => other,
@@ -623,13 +650,24 @@ fn problem(error: &Error, trace: Option<&str>) -> Response<Body> {
     }
 }
 
-async fn route(access: Access, board: &Arc<Board>, parts: Parts, mut body: RequestBody) -> Result<Answer> {
-    let early = match body.size_hint().exact() {
-        Some(1..=EARLY) if !parts.headers.contains_key(header::EXPECT) => {
-            Some(collect(&mut body, EARLY as usize).await?)
+/// The body, when it is small.
+async fn early(headers: &HeaderMap, body: &mut RequestBody) -> Result<Option<Bytes>> {
+    match body.size_hint().exact() {
+        Some(1..=EARLY) if !headers.contains_key(header::EXPECT) => {
+            collect(body, EARLY as usize).await.map(Some)
         }
-        _ => None,
-    };
+        _ => Ok(None),
+    }
+}
+
+async fn route(
+    access: Access,
+    board: &Arc<Board>,
+    parts: Parts,
+    body: RequestBody,
+    early: Option<Bytes>,
+    unread: Unread,
+) -> Result<Answer> {
     let settings = board.http();
     let path = parts.uri.path();
     let websocket = is_websocket(&parts);
@@ -642,6 +680,31 @@ async fn route(access: Access, board: &Arc<Board>, parts: Parts, mut body: Reque
         return Ok(Answer::Response(options(settings, &parts)));
     }
     let own = settings.routes.iter().find(|r| r.http_method == method && r.path == path);
+    let services = board.services();
+    let called = match own {
+        Some(own) => match &own.target {
+            RouteTarget::Call(name) => calls::by_name(&services, "POST", &format!("/{name}")),
+            RouteTarget::Topic(_) => None,
+        },
+        None if path.split('/').nth(1).is_some_and(|first| RESERVED.contains(&first)) => None,
+        None if websocket => calls::by_socket(&services, path),
+        None => match calls::find(&services, method, path) {
+            Ok(bound) => bound.or_else(|| calls::by_name(&services, method, path)),
+            Err(_) if calls::by_name(&services, method, path).is_some() => calls::by_name(&services, method, path),
+            Err(methods) => {
+                let error = Error::new(Kind::Invalid, "SB0207", format!("{path:.120} does not take {method:.20}"));
+                let methods = methods.join(", ");
+                let mut response = problem(&error.fix(format!("Use {methods}")), trace_id(&parts.headers));
+                set(&mut response, header::ALLOW, &methods);
+                return Ok(Answer::Response(response));
+            }
+        },
+    };
+    if let Some(bound) = called {
+        access.known()?;
+        let cx = Cx { access, parts, body, early, unread, args: Vec::new(), query: Query::default() };
+        return calls::call(cx, bound).await;
+    }
     let found = match own {
         Some(own) => own_route(own).ok_or_else(|| map::no_route(path, None))?,
         None => match find(method, path)? {
@@ -658,7 +721,7 @@ async fn route(access: Access, board: &Arc<Board>, parts: Parts, mut body: Reque
                 access.known()?;
             }
             let query = Query::parse(parts.uri.query(), route.query).map_err(map::invalid)?;
-            (route.handler)(Cx { access, parts, body, early, args, query }).await
+            (route.handler)(Cx { access, parts, body, early, unread, args, query }).await
         }
         Found::Methods(methods) => {
             // A folder at / may hold what only looks like one of our paths.

@@ -112,13 +112,11 @@ impl Access {
                     return refused("is answered at once and is not made a job");
                 }
                 let body = call.message().await?;
-                let streams = entry.method.server_streaming;
-                if streams || !provider.codecs().contains(&codec) {
-                    codec = if streams {
-                        Codec::Json
-                    } else {
-                        provider.codecs().first().copied().unwrap_or(codec)
-                    };
+                // What the server calls itself keeps the caller's codec, so that the result comes back in it; a stream's items are lines of JSON.
+                if entry.method.server_streaming {
+                    codec = Codec::Json;
+                } else if provider.by_job() == ByJob::Worked && !provider.codecs().contains(&codec) {
+                    codec = provider.codecs().first().copied().unwrap_or(codec);
                 }
                 convert::message(entry, convert::Side::Request, call.codec, codec, body)?
             }

@@ -4,7 +4,8 @@
 use super::{Meter, Provider, Streaming};
 use foldhash::HashMap;
 use sb_schema::{Idempotency, Method, Schema};
-use std::sync::Arc;
+use std::any::{Any, TypeId};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 /// How a service is served.
@@ -52,12 +53,15 @@ pub struct Services {
     schema: Schema,
     services: Vec<Arc<Service>>,
     methods: HashMap<Arc<str>, Entry>,
+    /// What protocols have made of this table, by type.
+    derived: RwLock<HashMap<TypeId, Arc<dyn Any + Send + Sync>>>,
 }
 
 impl Services {
     /// The table. Services that the schema does not describe have no methods here. Counts go on from those of `before`.
     pub fn new(schema: Schema, services: Vec<Service>, before: Option<&Services>) -> Services {
-        let mut table = Services { schema, services: Vec::new(), methods: HashMap::default() };
+        let mut table =
+            Services { schema, services: Vec::new(), methods: HashMap::default(), derived: RwLock::default() };
         for service in services {
             let service = Arc::new(service);
             let described =
@@ -97,6 +101,18 @@ impl Services {
     /// The method of this path, if it can be reached over this protocol.
     pub fn shown(&self, path: &str, protocol: &str) -> Option<&Entry> {
         self.methods.get(path).filter(|entry| entry.service.is_shown(protocol))
+    }
+
+    /// What a protocol makes of the table (routes, a schema of its own), made the first time it is asked for and gone with the table.
+    pub fn derived<T: Send + Sync + 'static>(&self, make: impl FnOnce(&Services) -> T) -> Arc<T> {
+        let known = self.derived.read().unwrap_or_else(PoisonError::into_inner).get(&TypeId::of::<T>()).cloned();
+        if let Some(known) = known.and_then(|known| known.downcast().ok()) {
+            return known;
+        }
+        // Two may make it at the same time; one of the two is kept.
+        let made = Arc::new(make(self));
+        self.derived.write().unwrap_or_else(PoisonError::into_inner).insert(TypeId::of::<T>(), made.clone());
+        made
     }
 
     /// Every method, in no order.

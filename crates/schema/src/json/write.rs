@@ -53,6 +53,10 @@ impl<'a> Writing<'a> {
         if self.items > self.options.max_items {
             return Err(too_many(self.options.max_items));
         }
+        self.room(out)
+    }
+
+    fn room(&self, out: &[u8]) -> Result<()> {
         if out.len() - self.start > self.options.max_output {
             return Err(too_large(self.options.max_output));
         }
@@ -186,6 +190,7 @@ impl<'a> Writing<'a> {
             } else {
                 out.truncate(before);
             }
+            self.room(out)?;
         }
         if self.options.show_defaults {
             self.defaults(info, next..info.fields.len(), out, &mut comma)?;
@@ -384,7 +389,8 @@ impl<'a> Writing<'a> {
             return Ok(());
         }
         comma_from(start, out);
-        self.single(field.kind, value, out)
+        self.single(field.kind, value, out)?;
+        self.room(out)
     }
 
     /// Whether it is a number that a closed enum does not have: such a value counts as an unknown field.

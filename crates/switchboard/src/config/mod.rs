@@ -8,6 +8,7 @@ mod fault;
 mod model;
 mod read;
 pub mod schema;
+mod services;
 mod tree;
 pub mod units;
 mod walk;

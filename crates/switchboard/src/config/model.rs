@@ -22,8 +22,10 @@ pub struct Config {
     pub limits: Limits,
     /// `[topics]`, to be created or updated at the start.
     pub topics: Vec<Topic>,
-    /// `[services]`, one entry per method.
+    /// `[services]` without a description, one entry per method.
     pub methods: Vec<Method>,
+    /// `[services]` with a description or a target.
+    pub services: Vec<Service>,
     /// `[routes]`
     pub routes: Vec<Route>,
     /// `[static]`, longest path first.
@@ -152,6 +154,45 @@ pub enum Start {
     Time(i64),
     /// So long ago.
     Ago(Duration),
+}
+
+/// One entry of `[services]` that is described.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Service {
+    /// The name it has in the configuration.
+    pub name: String,
+    /// Where its calls go: `grpc://host:port`.
+    pub target: Option<String>,
+    /// PEM file of the authorities trusted.
+    pub ca: Option<PathBuf>,
+    /// PEM files of our certificate and its key.
+    pub identity: Option<(PathBuf, PathBuf)>,
+    /// The name the target's certificate is for.
+    pub server_name: Option<String>,
+    /// Files and folders that describe it; empty: the target is asked.
+    pub protos: Vec<PathBuf>,
+    /// Folders that `import` looks into.
+    pub imports: Vec<PathBuf>,
+    /// Only these services of the description; empty: all it declares.
+    pub only: Vec<String>,
+    /// Protocols it can be called over; none is all.
+    pub shown: Option<Vec<String>>,
+    /// Without a target: the topic of its workers; `Service.Method` by default.
+    pub topic: Option<String>,
+    /// How its jobs run.
+    pub job: Job,
+    /// The longest a call may take.
+    pub timeout: Option<Duration>,
+    /// 64-bit integers in JSON are numbers.
+    pub int64_numbers: bool,
+    /// JSON shows fields with their default value.
+    pub show_defaults: bool,
+    /// How an endpoint is chosen.
+    pub balance: sb_board::mount::Balance,
+    /// How endpoints are checked.
+    pub health: sb_board::mount::Health,
+    /// Most calls at a time.
+    pub max_running: u32,
 }
 
 /// One method of `[services]`.

@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use super::fault::Fault;
+use super::services;
 use super::model::*;
 use super::tree::{Entry, Node, Span, Value};
 use super::units;
@@ -25,6 +26,7 @@ pub struct Places {
     pub topics: Vec<Span>,
     pub claims: Vec<Vec<Span>>,
     pub methods: Vec<Span>,
+    pub services: Vec<Span>,
     pub routes: Vec<Span>,
     pub targets: Vec<Span>,
     pub keys: Vec<(Span, bool)>,
@@ -41,6 +43,7 @@ pub fn config(walk: &mut Walk<'_>, root: &Node, data_default: Option<Engine>) ->
     let engine_node = top.get("engine");
     places.engine_given = engine_node.is_some();
     let engine = engine(walk, engine_node).or(data_default).unwrap_or(Engine::Memory);
+    let (methods, services) = services::read(walk, &mut top, &mut places);
     let config = Config {
         listen,
         engine,
@@ -49,7 +52,8 @@ pub fn config(walk: &mut Walk<'_>, root: &Node, data_default: Option<Engine>) ->
         http: http(walk, &mut top),
         limits: limits(walk, &mut top),
         topics: topics(walk, &mut top, &mut places),
-        methods: services(walk, &mut top, &mut places),
+        methods,
+        services,
         routes: routes(walk, &mut top, &mut places),
         statics: statics(walk, &mut top),
         auth: auth(walk, &mut top, &mut places),
@@ -61,7 +65,7 @@ pub fn config(walk: &mut Walk<'_>, root: &Node, data_default: Option<Engine>) ->
     (config, places)
 }
 
-fn fault_at(walk: &mut Walk<'_>, node: &Node, title: impl Into<String>) {
+pub fn fault_at(walk: &mut Walk<'_>, node: &Node, title: impl Into<String>) {
     walk.fault(Fault::new("SB0102", title).at(node.span.clone()));
 }
 
@@ -371,114 +375,13 @@ pub fn start(text: &str) -> Result<Start, String> {
     }
 }
 
-fn job(walk: &mut Walk<'_>, table: &mut Table<'_>, default: &Job) -> Job {
-    Job {
-        timeout: walk.duration(table.get("timeout"), SECOND..=DAY * 30).unwrap_or(default.timeout),
-        attempts: walk.count(table.get("attempts"), 1..=1000).unwrap_or(default.attempts),
-        keep_result: walk
-            .duration(table.get("keep_result"), SECOND..=DAY * 366)
-            .unwrap_or(default.keep_result),
-        lease: walk.duration(table.get("lease"), SECOND..=HOUR * 12).unwrap_or(default.lease),
-        backoff: walk.duration(table.get("backoff"), Duration::ZERO..=DAY).unwrap_or(default.backoff),
-    }
-}
-
-fn services(walk: &mut Walk<'_>, top: &mut Table<'_>, places: &mut Places) -> Vec<Method> {
-    let default =
-        Job { timeout: SECOND * 600, attempts: 3, keep_result: DAY, lease: SECOND * 30, backoff: SECOND };
-    let mut list: Vec<Method> = Vec::new();
-    for entry in walk.section(top, "services").named() {
-        if !is_service(&entry.key) {
-            walk.fault(
-                Fault::new("SB0102", format!("`{}` is not the name of a service", entry.key))
-                    .at(entry.key_span.clone())
-                    .help("a service has a package and a name, in quotes: [services.\"code.v1.Runner\"]"),
-            );
-        }
-        let mut table = walk.table(&entry.node, "services.*".to_owned());
-        let methods = table.get("methods");
-        let topic = walk.name(table.get("topic")).map(str::to_owned);
-        let mut job_table = walk.section(&mut table, "job");
-        let service_job = job(walk, &mut job_table, &default);
-        walk.finish(job_table);
-        let span = table.span.clone();
-        walk.finish(table);
-        let items = walk.items(methods, "[\"Run\"]");
-        if items.is_empty() && !matches!(methods.map(|m| &m.value), Some(v) if !matches!(v, Value::Array(_)))
-        {
-            walk.fault(
-                Fault::new("SB0112", format!("the service `{}` has no methods", entry.key))
-                    .at(methods.map_or(span, |m| m.span.clone()))
-                    .help("add  methods = [\"Run\"]"),
-            );
-        }
-        for item in items {
-            let method = method(walk, item, &entry.key, topic.as_deref(), &service_job);
-            let Some(method) = method else { continue };
-            if list.iter().any(|m| m.service == method.service && m.name == method.name) {
-                walk.fault(
-                    Fault::new("SB0113", format!("the method `{}` is listed twice", method.name))
-                        .at(item.span.clone()),
-                );
-                continue;
-            }
-            places.methods.push(item.span.clone());
-            list.push(method);
-        }
-    }
-    list
-}
-
-/// A method is its name, or a table with its name and what differs from the service.
-fn method(
-    walk: &mut Walk<'_>,
-    item: &Node,
-    service: &str,
-    topic: Option<&str>,
-    service_job: &Job,
-) -> Option<Method> {
-    let (name_node, topic, job) = match &item.value {
-        Value::Text(_) => (Some(item), topic.map(str::to_owned), service_job.clone()),
-        Value::Table(_) => {
-            let mut table = walk.table(item, "services.*.methods.*".to_owned());
-            let name = table.get("name");
-            let own = walk.name(table.get("topic")).map(str::to_owned);
-            let job = job(walk, &mut table, service_job);
-            walk.finish(table);
-            if name.is_none() {
-                walk.fault(
-                    Fault::new("SB0112", "`name` is missing in a method")
-                        .at(item.span.clone())
-                        .help("add  name = \"Run\""),
-                );
-            }
-            (name, own.or_else(|| topic.map(str::to_owned)), job)
-        }
-        other => {
-            fault_at(walk, item, format!("expected the name of a method or a table, found {}", other.kind()));
-            return None;
-        }
-    };
-    let name = walk.text(name_node, "\"Run\"")?;
-    if !is_word(name) {
-        walk.fault(
-            Fault::new("SB0102", format!("`{name}` is not the name of a method"))
-                .at(name_node?.span.clone())
-                .help("letters, digits and `_`, beginning with a letter, without the service: \"Run\""),
-        );
-        return None;
-    }
-    let topic = topic.unwrap_or_else(|| format!("{service}.{name}"));
-    Some(Method { service: service.to_owned(), name: name.to_owned(), topic, job })
-}
-
-fn is_word(text: &str) -> bool {
+pub fn is_word(text: &str) -> bool {
     text.len() <= 100
         && text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
         && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
 }
 
-fn is_service(text: &str) -> bool {
+pub fn is_service(text: &str) -> bool {
     text.contains('.') && text.split('.').all(is_word)
 }
 

@@ -46,6 +46,8 @@ text_type!(Secret, "A secret.", {
 });
 text_type!(Mode, "Mode of a group.", { "enum": ["queue", "cursor"] });
 text_type!(Order, "Order of a group.", { "enum": ["none", "key"] });
+text_type!(Int64, "64-bit integers in JSON.", { "enum": ["string", "number"] });
+text_type!(Balance, "How an endpoint is chosen.", { "enum": ["round_robin", "least_request"] });
 text_type!(Algorithm, "Algorithm of a JWT.", { "enum": ["HS256", "RS256", "ES256", "EdDSA"] });
 text_type!(Start, "Where a group begins.", {
     "description": "start, end, offset:N, time:2026-11-20T10:00:00Z, or -1h.",
@@ -177,16 +179,55 @@ pub struct Group {
     pub order: Option<Order>,
 }
 
-/// `[services."package.Service"]`
+/// `[services.NAME]`: either `methods` that workers serve, or a description (`proto`) and where calls go (`target`; workers without one).
 #[derive(JsonSchema)]
 #[schemars(deny_unknown_fields)]
 pub struct Service {
-    /// Its methods: names, or tables with what differs.
-    pub methods: OneOrMoreMethods,
+    /// Its methods, when nothing describes it: names, or tables with what differs.
+    pub methods: Option<OneOrMoreMethods>,
     /// The topic of its jobs; `Service.Method` by default.
     pub topic: Option<Name>,
     /// How its jobs run.
     pub job: Option<Job>,
+    /// Where calls go: `grpc://host:port`, several hosts separated by commas.
+    pub target: Option<String>,
+    /// What describes it: `.proto` or `.thrift` files, compiled descriptor sets, folders. Without it the target is asked (reflection).
+    pub proto: Option<Patterns>,
+    /// Folders that `import` looks into, besides those of the files.
+    pub imports: Option<Patterns>,
+    /// Only these services of the description.
+    pub services: Option<Patterns>,
+    /// Protocols it can be called over; all by default.
+    #[schemars(rename = "as")]
+    pub shown: Option<Patterns>,
+    /// The longest a call may take.
+    pub timeout: Option<Duration>,
+    /// 64-bit integers in JSON: `string` (ProtoJSON, the default) or `number`.
+    pub int64: Option<Int64>,
+    /// JSON shows fields that have their default value; false by default.
+    pub show_defaults: Option<bool>,
+    /// `round_robin` (default) or `least_request`.
+    pub balance: Option<Balance>,
+    /// How endpoints are checked: `none` (default), `grpc`, `grpc:SERVICE`, or a path that answers 2xx.
+    pub health: Option<String>,
+    /// Most calls that run at a time; 1024 by default.
+    pub max_running: Option<u32>,
+    /// How a target over TLS is trusted, and who we say we are.
+    pub tls: Option<ClientTls>,
+}
+
+/// `tls = {…}` of a service.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct ClientTls {
+    /// PEM file of the authorities that are trusted; the public ones by default.
+    pub ca: Option<String>,
+    /// PEM file of our certificate.
+    pub cert: Option<String>,
+    /// PEM file of its key.
+    pub key: Option<String>,
+    /// The name the target's certificate is for, when it is not the host.
+    pub server_name: Option<String>,
 }
 
 /// Methods: an array, or one name.

@@ -86,6 +86,12 @@ fn every_seeded_fault_has_its_place() {
         ("[services.Runner]\nmethods = ['Run']", "SB0102", 1, 11),
         ("[services.'a.B']\nmethods = ['a.B/Run']", "SB0102", 2, 12),
         ("[services.'a.B']\nmethods = []", "SB0112", 2, 11),
+        ("[services.a]\ntarget = 'localhost'", "SB0102", 2, 10),
+        ("[services.a]\nproto = 'nowhere.proto'", "SB0110", 2, 9),
+        ("[services.a]\ntarget = 'grpc://h:1'\nas = ['grcp']", "SB0102", 3, 7),
+        ("[services.a]\ntarget = 'grpc://h:1'\nhealth = 'tcp'", "SB0102", 3, 10),
+        ("[services.a]\ntarget = 'grpc://h:1'\nmethods = ['Run']", "SB0102", 3, 11),
+        ("[services.a]\ntarget = 'grpc://h:1'\ntopic = 't'", "SB0102", 1, 11),
         ("[services.'a.B']\nmethods = ['X', 'X']", "SB0113", 2, 17),
         ("[routes]\n'/api' = 'a.B/Run'", "SB0102", 2, 1),
         ("[routes]\n'post /api' = 'a.B/Run'", "SB0102", 2, 1),
@@ -280,6 +286,19 @@ order = "key"
 [services."code.v1.Runner"]
 methods = ["Run", { name = "Stop", timeout = "5s", topic = "stops" }]
 job = { timeout = "1m", attempts = 2, keep_result = "1h", lease = "10s", backoff = "0s" }
+[services.shop]
+target = "grpc://127.0.0.1:50051,127.0.0.1:50052"
+proto = "src"
+imports = ["src"]
+services = ["shop.v1.Shop"]
+as = ["rest", "grpc"]
+timeout = "10s"
+int64 = "number"
+show_defaults = true
+balance = "least_request"
+health = "grpc:shop.v1.Shop"
+max_running = 100
+tls = { ca = "ca.pem", cert = "cert.pem", key = "key.pem", server_name = "shop" }
 [routes]
 "POST /api/execute" = "code.v1.Runner/Run"
 "GET /events" = { topic = "orders.>" }
@@ -318,6 +337,10 @@ fn a_whole_configuration_is_read() {
     assert_eq!(config.methods[0].job.timeout, Duration::from_secs(60));
     assert_eq!((config.methods[1].topic.as_str(), config.methods[1].job.timeout.as_secs()), ("stops", 5));
     assert_eq!(config.methods[1].job.attempts, 2);
+    let shop = &config.services[0];
+    assert_eq!(shop.target.as_deref(), Some("grpc://127.0.0.1:50051,127.0.0.1:50052"));
+    assert_eq!((shop.only.len(), shop.shown.as_ref().map(Vec::len), shop.max_running), (1, Some(2), 100));
+    assert_eq!(shop.health, sb_board::mount::Health::Grpc("shop.v1.Shop".into()));
     assert_eq!(config.auth.keys.iter().find(|k| k.name == "other").unwrap().role, "admin");
     assert!(!format!("{config:?}").contains("shop-secret"));
     assert_eq!(config.roles[0].read, ["orders.#"]);
