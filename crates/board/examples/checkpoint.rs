@@ -76,7 +76,7 @@ fn fill(dir: &Path) -> Outcome {
     std::thread::spawn(move || {
         for item in given {
             match item {
-                Item::Effects(effects) => Engine::put(&store, &effects).expect("segments are written"),
+                Item::Effects(effects) => Engine::put(&store, [&effects]).expect("segments are written"),
                 Item::Checkpoint(job) => jobs.send(job).expect("the checkpoint thread lives"),
             }
         }

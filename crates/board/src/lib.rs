@@ -316,7 +316,7 @@ impl Board {
                     }
                     board.set_disk_full(true);
                     board.storage_add(bytes);
-                    let _ = items.send(commit::Store::Effects(effects, parts, bytes));
+                    let _ = items.send(commit::Store::Effects(commit::Stored { effects, parts, bytes }));
                 }
                 let b = board.clone();
                 spawn(&board, "storage", move || commit::store_thread(given, store, jobs, b))?;

@@ -74,7 +74,7 @@ pub(crate) async fn call(mut cx: Cx) -> Result<Answer> {
     let limit = cx.max_body();
     let body = cx.collect(limit).await?;
     let idempotency = map::request_idempotency(&cx.parts, &body)?;
-    let timeout_ms = map::duration_header(&cx.parts.headers, "sb-timeout")?;
+    let timeout_ms = map::duration_header(&cx.parts.headers, &map::names::TIMEOUT)?;
     let message = map::message(&cx.parts.headers, input_address()?, body, cx.board().now_ms())?;
     let (job, replayed) = cx.access.submit(Submit { method, message, idempotency, timeout_ms }).await?;
     submitted(&cx, job, replayed).await

@@ -6,7 +6,7 @@ use crate::wire::{self, Query, frames, sse};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
-use http::{HeaderMap, header};
+use http::{HeaderMap, HeaderName, header};
 use sb_board::access::{Delivered, From, Idempotency, Leased, Outcome, Receipt, Settle, Taken};
 use sb_board::mount::Body;
 use sb_board::tail::{Form, Given};
@@ -277,8 +277,20 @@ pub(crate) fn group_out(view: &GroupView) -> GroupOut<'_> {
     }
 }
 
-fn text_of<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a str>> {
-    headers.get(name).map(|v| utf8(name, v.as_bytes())).transpose()
+/// Names of headers of our own; made once, as looking one up by text parses it each time.
+pub(crate) mod names {
+    use http::HeaderName;
+    pub(crate) static KEY: HeaderName = HeaderName::from_static("sb-key");
+    pub(crate) static KEY_BASE64: HeaderName = HeaderName::from_static("sb-key-base64");
+    pub(crate) static DELAY: HeaderName = HeaderName::from_static("sb-delay");
+    pub(crate) static EXPIRES: HeaderName = HeaderName::from_static("sb-expires");
+    pub(crate) static TIMEOUT: HeaderName = HeaderName::from_static("sb-timeout");
+    pub(crate) static IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+    pub(crate) static TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+}
+
+fn text_of<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a str>> {
+    headers.get(name).map(|v| utf8(name.as_str(), v.as_bytes())).transpose()
 }
 
 fn utf8<'a>(name: &str, value: &'a [u8]) -> Result<&'a str> {
@@ -286,7 +298,7 @@ fn utf8<'a>(name: &str, value: &'a [u8]) -> Result<&'a str> {
 }
 
 /// A duration in a header.
-pub(crate) fn duration_header(headers: &HeaderMap, name: &str) -> Result<Option<u64>> {
+pub(crate) fn duration_header(headers: &HeaderMap, name: &HeaderName) -> Result<Option<u64>> {
     let Some(text) = text_of(headers, name)? else { return Ok(None) };
     wire::parse_duration(text).map(Some).ok_or_else(|| {
         invalid(format!("{name}: {text:.40?} is no duration")).fix("Write 250ms, 30s, 10m, 1h or 7d")
@@ -311,16 +323,16 @@ pub(crate) fn message(headers: &HeaderMap, address: Address, body: Bytes, now_ms
             message.headers.push(Header::text(name, utf8(name, value.as_bytes())?));
         }
     }
-    message.content_type = text_of(headers, header::CONTENT_TYPE.as_str())?.map(str::to_owned);
-    message.key = match (headers.get("sb-key"), text_of(headers, "sb-key-base64")?) {
+    message.content_type = text_of(headers, &header::CONTENT_TYPE)?.map(str::to_owned);
+    message.key = match (headers.get(&names::KEY), text_of(headers, &names::KEY_BASE64)?) {
         (Some(_), Some(_)) => return Err(invalid("Sb-Key and Sb-Key-Base64 exclude each other")),
         (Some(key), None) => Some(Bytes::copy_from_slice(key.as_bytes())),
         (None, Some(text)) => Some(base64("Sb-Key-Base64", text)?),
         (None, None) => None,
     };
     let after = |ms: u64| now_ms.saturating_add_unsigned(ms);
-    message.due_ms = duration_header(headers, "sb-delay")?.map(after);
-    message.expires_ms = duration_header(headers, "sb-expires")?.map(after);
+    message.due_ms = duration_header(headers, &names::DELAY)?.map(after);
+    message.expires_ms = duration_header(headers, &names::EXPIRES)?.map(after);
     message.check()?;
     Ok(message)
 }
@@ -398,7 +410,7 @@ pub(crate) fn idempotency(key: Option<&str>, says: &[&[u8]]) -> Result<Option<Id
 
 /// The same for a request: its method, path and query, the headers that change what it means, its body.
 pub(crate) fn request_idempotency(parts: &http::request::Parts, body: &[u8]) -> Result<Option<Idempotency>> {
-    let Some(key) = text_of(&parts.headers, "idempotency-key")? else { return Ok(None) };
+    let Some(key) = text_of(&parts.headers, &names::IDEMPOTENCY_KEY)? else { return Ok(None) };
     let mut says: Vec<&[u8]> = vec![
         parts.method.as_str().as_bytes(),
         parts.uri.path().as_bytes(),
@@ -558,7 +570,7 @@ fn encode_envelope(mut out: MessageOut<'_>, body: &[u8]) -> Bytes {
 pub(crate) fn message_headers(message: &Message, headers: &mut HeaderMap) {
     let mut put = |name: &str, value: &[u8]| {
         if let (Ok(name), Ok(value)) =
-            (http::HeaderName::from_bytes(name.as_bytes()), http::HeaderValue::from_bytes(value))
+            (HeaderName::from_bytes(name.as_bytes()), http::HeaderValue::from_bytes(value))
         {
             headers.append(name, value);
         }

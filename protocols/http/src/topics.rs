@@ -6,7 +6,7 @@ use crate::wire::json::{LiveOut, Messages, PolicyIn, PublishIn, TopicsOut};
 use crate::{live, map, websocket};
 use bytes::Bytes;
 use http::{Response, StatusCode, header};
-use sb_board::access::{Condition, From, PublishOptions, Published, Read};
+use sb_board::access::{Condition, From, PublishOptions, Published, Read, Receipt};
 use sb_board::mount::{Answer, Body};
 use sb_board::tail::Next;
 use sb_core::batch::MAX_MESSAGES;
@@ -119,11 +119,10 @@ pub(crate) async fn publish(mut cx: Cx) -> Result<Answer> {
     match cx.access.publish(messages, options).await? {
         Published::Live(delivered) => ok(json(StatusCode::ACCEPTED, &LiveOut { live: true, delivered })),
         Published::Stored { receipts, replayed } => {
-            let ids: Vec<String> = receipts.iter().map(|r| cx.access.cursor(r.position)).collect();
-            let mut out = receipts.iter().zip(&ids).map(|(r, id)| map::receipt_out(r, id));
-            let mut response = match (batch, receipts.first()) {
-                (false, Some(receipt)) => {
-                    let mut response = json(StatusCode::CREATED, &out.next());
+            let id = |r: &Receipt| cx.access.cursor(r.position);
+            let mut response = match (batch, receipts.as_slice()) {
+                (false, [receipt]) => {
+                    let mut response = json(StatusCode::CREATED, &map::receipt_out(receipt, &id(receipt)));
                     let place = receipt.position;
                     let location = format!(
                         "/topics/{}/messages/{}-{}",
@@ -132,7 +131,11 @@ pub(crate) async fn publish(mut cx: Cx) -> Result<Answer> {
                     set(&mut response, header::LOCATION, &location);
                     response
                 }
-                _ => json(StatusCode::CREATED, &Messages { messages: out.collect(), next: None }),
+                (_, receipts) => {
+                    let ids: Vec<String> = receipts.iter().map(id).collect();
+                    let messages = receipts.iter().zip(&ids).map(|(r, id)| map::receipt_out(r, id));
+                    json(StatusCode::CREATED, &Messages { messages: messages.collect(), next: None })
+                }
             };
             if replayed {
                 set(&mut response, "idempotency-replayed", "true");

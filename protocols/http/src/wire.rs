@@ -39,7 +39,7 @@ pub(crate) fn time_text(ms: i64) -> String {
     put(14, 2, rest / 60_000 % 60);
     put(17, 2, rest / 1_000 % 60);
     put(20, 3, rest % 1_000);
-    out.iter().map(|b| *b as char).collect()
+    std::str::from_utf8(&out).unwrap_or_default().to_owned()
 }
 
 /// Reads an RFC 3339 time.
