@@ -169,7 +169,7 @@ fn answer(entry: &Entry, found: &Match, message: &[u8]) -> Result<Response<Body>
 
 /// The call with what the headers say of it.
 fn call_of(cx: &Cx, entry: &Entry, messages: sb_board::call::Messages) -> Result<Call> {
-    let timeout = map::duration_header(&cx.parts.headers, "sb-timeout")?;
+    let timeout = map::duration_header(&cx.parts.headers, &map::names::TIMEOUT)?;
     Ok(Call {
         method: entry.path.clone(),
         streaming: entry.streaming(),
@@ -187,7 +187,7 @@ async fn as_job(cx: Cx, entry: &Entry, found: &Match, request: Bytes, body: &Byt
     let message = map::message(&cx.parts.headers, jobs::input_address()?, body.clone(), cx.board().now_ms())?;
     let how = AsJob {
         idempotency: map::request_idempotency(&cx.parts, body)?,
-        timeout_ms: map::duration_header(&cx.parts.headers, "sb-timeout")?,
+        timeout_ms: map::duration_header(&cx.parts.headers, &map::names::TIMEOUT)?,
         key: message.key,
         due_ms: message.due_ms,
     };
