@@ -109,6 +109,7 @@ fn fill(dir: &Path) -> Outcome {
                 group: "work".into(),
                 options: Default::default(),
                 start: GroupStart::Start,
+                condition: Condition::Any,
                 keys: Vec::new(),
             };
             engine.commit(now(clock), op.into())?;

@@ -87,6 +87,7 @@ fn run(
         group: "work".into(),
         options: Default::default(),
         start: GroupStart::Start,
+        condition: Condition::Any,
         keys: Vec::new(),
     };
     let group = match engine.commit(now(clock), declare.into())?.replies.pop() {

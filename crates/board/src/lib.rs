@@ -14,6 +14,7 @@ pub mod index;
 pub mod mount;
 mod part;
 pub mod problem;
+pub mod request;
 pub mod sign;
 pub mod tail;
 

@@ -431,7 +431,7 @@ impl Connection {
     fn watch(&mut self, serial: u64, id: JobId, after: u64) {
         let access = self.access.clone();
         self.waits.push(Box::pin(async move {
-            let result = jobs::next_events(&access, id, after).await;
+            let result = access.next_job_events(id, after).await;
             Finished { id: None, bytes: 0, done: Done::Events { serial, result } }
         }));
     }
