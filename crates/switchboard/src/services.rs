@@ -100,6 +100,7 @@ async fn publish(
     dialer: &Arc<dyn Dialer>,
 ) -> Result<(), CliError> {
     let mut builder = Builder::new();
+    sb_api::add_to(&mut builder).map_err(|e| CliError::local(format!("the own API cannot be described: {e}")))?;
     let mut services: Vec<call::Service> = Vec::new();
     for described in all.iter().flatten() {
         let config = &described.config;
@@ -129,6 +130,8 @@ async fn publish(
             });
         }
     }
+    // Behind those of the users, which are what most callers look for.
+    services.extend(sb_api::services());
     let schema = builder.build().map_err(|e| CliError::new(exit::USAGE, "SB0117", e.to_string()))?;
     declare(board, all, &schema).await?;
     board
