@@ -14,6 +14,7 @@ pub mod index;
 pub mod mount;
 mod part;
 pub mod problem;
+mod shared;
 pub mod sign;
 pub mod tail;
 
@@ -210,6 +211,7 @@ pub struct Board {
     services: arc_swap::ArcSwap<call::Services>,
     /// Methods whose jobs this server takes itself.
     runners: Mutex<foldhash::HashSet<Arc<str>>>,
+    shared: shared::Shared,
 }
 
 impl Board {
@@ -264,6 +266,7 @@ impl Board {
             group_ids: Mutex::default(),
             services: arc_swap::ArcSwap::from_pointee(services),
             runners: Mutex::default(),
+            shared: shared::Shared::default(),
             settings,
         });
         for id in engine.core.topic_ids() {
