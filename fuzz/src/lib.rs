@@ -5,10 +5,12 @@
 //! is held against the first.
 
 mod disk;
+mod graph;
 mod net;
 mod text;
 
 pub use disk::{core_frame, golden_frames, journal};
+pub use graph::graphql;
 pub use net::{deflate, guard, recognise, websocket};
 pub use text::{address, config, tokens};
 
@@ -35,6 +37,7 @@ pub const TARGETS: &[Target] = &[
     ("http_wire", http_wire),
     ("tokens", tokens),
     ("config", config),
+    ("graphql", graphql),
 ];
 
 /// The readers of numbers, lengths and text. The first bytes say what is read from the rest.
