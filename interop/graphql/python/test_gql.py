@@ -8,8 +8,8 @@ import subprocess
 import pytest
 from gql import Client, GraphQLRequest, gql
 from gql.transport.aiohttp import AIOHTTPTransport
+from gql.transport.aiohttp_websockets import AIOHTTPWebsocketsTransport
 from gql.transport.exceptions import TransportQueryError
-from gql.transport.websockets import WebsocketsTransport
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 BINARY = os.environ.get("GRAPHQL_SERVICES") or ROOT / "target/debug/examples/services"
@@ -56,7 +56,7 @@ def test_an_error_keeps_its_code(url):
 
 def test_subscription(url):
     async def go():
-        transport = WebsocketsTransport(url=url.replace("http", "ws"))
+        transport = AIOHTTPWebsocketsTransport(url=url.replace("http", "ws"))
         async with Client(transport=transport) as session:
             query = gql("subscription { watch(until: 12) { cursor user { name } } }")
             return [item["watch"]["cursor"] async for item in session.subscribe(query)]
