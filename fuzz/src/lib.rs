@@ -5,11 +5,13 @@
 //! is held against the first.
 
 mod disk;
+mod graph;
 mod net;
 mod schema;
 mod text;
 
 pub use disk::{core_frame, golden_frames, journal};
+pub use graph::graphql;
 pub use net::{deflate, guard, recognise, websocket};
 pub use schema::{descriptors, json_to_proto_target, proto_to_json_target, rest};
 pub use text::{address, config, tokens};
@@ -41,6 +43,7 @@ pub const TARGETS: &[Target] = &[
     ("proto_to_json", proto_to_json_target),
     ("descriptors", descriptors),
     ("rest", rest),
+    ("graphql", graphql),
 ];
 
 /// The readers of numbers, lengths and text. The first bytes say what is read from the rest.

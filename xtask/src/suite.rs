@@ -109,6 +109,25 @@ fn all(suite: &mut Suite) {
         let folder = s.root.join("interop/http/node");
         s.node(&folder, |s| s.exec(Command::new("node").arg("--test").current_dir(&folder)))
     });
+    suite.step("graphql by node", 15, |s| {
+        let folder = s.root.join("interop/graphql/node");
+        s.node(&folder, |s| {
+            s.graphql(|s, services| {
+                let mut tests = Command::new("node");
+                s.exec(tests.arg("--test").env("GRAPHQL_SERVICES", services).current_dir(&folder))
+            })
+        })
+    });
+    suite.step("graphql by python", 10, |s| {
+        let folder = s.root.join("interop/graphql/python");
+        s.python_in("graphql-python", &folder.join("requirements.txt"), |s, python| {
+            s.graphql(|s, services| {
+                let mut tests = Command::new(python);
+                tests.args(["-m", "pytest", "-q", "-p", "no:cacheprovider"]);
+                s.exec(tests.env("GRAPHQL_SERVICES", services).current_dir(&folder))
+            })
+        })
+    });
     let cycles = pick("25", "500", "2000");
     suite.step(&format!("kill -9, {cycles} cycles"), 240, |s| {
         s.script("interop/crash/crash.py", &["--cycles", cycles])
@@ -322,12 +341,34 @@ impl Step<'_> {
         }
     }
 
+    /// Goes on with the services that the clients of GraphQL talk to, an example of the protocol's crate.
+    fn graphql(&self, then: impl FnOnce(&Self, &Path) -> Outcome) -> Outcome {
+        let built =
+            self.exec(&mut self.cargo(&["build", "--locked", "-p", "sb-graphql", "--example", "services"]));
+        if !matches!(built, Passed) {
+            return built;
+        }
+        let target =
+            std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| self.root.join("target"), PathBuf::from);
+        then(self, &target.join("debug/examples/services"))
+    }
+
     /// Goes on with the Python of a virtual environment that holds exactly these requirements.
     fn python(&self, requirements: &Path, then: impl FnOnce(&Self, &Path) -> Outcome) -> Outcome {
+        self.python_in("python", requirements, then)
+    }
+
+    /// The same, in an environment of its own.
+    fn python_in(
+        &self,
+        name: &str,
+        requirements: &Path,
+        then: impl FnOnce(&Self, &Path) -> Outcome,
+    ) -> Outcome {
         let Ok(wanted) = fs::read_to_string(requirements) else {
             return Missing(requirements.display().to_string());
         };
-        let home = self.root.join(".suite/python");
+        let home = self.root.join(".suite").join(name);
         let (python, stamp) = (home.join("bin/python"), home.join("installed.txt"));
         if fs::read_to_string(&stamp).ok().as_deref() != Some(&wanted) {
             let _ = fs::remove_dir_all(&home);
