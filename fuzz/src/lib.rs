@@ -7,10 +7,12 @@
 mod disk;
 mod net;
 mod text;
+mod thrift;
 
 pub use disk::{core_frame, golden_frames, journal};
 pub use net::{deflate, guard, recognise, websocket};
 pub use text::{address, config, tokens};
+pub use thrift::{frame as thrift_header, idl as thrift_idl, stream as thrift_stream, value as thrift_value};
 
 use bytes::{Bytes, BytesMut};
 use sb_core::batch as record_batch;
@@ -35,6 +37,10 @@ pub const TARGETS: &[Target] = &[
     ("http_wire", http_wire),
     ("tokens", tokens),
     ("config", config),
+    ("thrift_stream", thrift_stream),
+    ("thrift_value", thrift_value),
+    ("thrift_header", thrift_header),
+    ("thrift_idl", thrift_idl),
 ];
 
 /// The readers of numbers, lengths and text. The first bytes say what is read from the rest.

@@ -5,8 +5,10 @@ use sb_board::mount::Descriptor;
 /// Every protocol, in the order in which they are asked about an HTTP request.
 pub static SPEAKS: &[&Descriptor] = &[
     &sb_echo::WEB,
+    &sb_thrift::WEB,
     // Answers every path, so it is the last to be asked.
     &sb_http::DESCRIPTOR,
+    &sb_thrift::DESCRIPTOR,
     &sb_echo::LINES,
 ];
 
