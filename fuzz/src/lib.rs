@@ -6,11 +6,13 @@
 
 mod disk;
 mod net;
+mod schema;
 mod text;
 mod thrift;
 
 pub use disk::{core_frame, golden_frames, journal};
 pub use net::{deflate, guard, recognise, websocket};
+pub use schema::{descriptors, json_to_proto_target, proto_to_json_target, rest};
 pub use text::{address, config, tokens};
 pub use thrift::{frame as thrift_header, idl as thrift_idl, stream as thrift_stream, value as thrift_value};
 
@@ -41,6 +43,10 @@ pub const TARGETS: &[Target] = &[
     ("thrift_value", thrift_value),
     ("thrift_header", thrift_header),
     ("thrift_idl", thrift_idl),
+    ("json_to_proto", json_to_proto_target),
+    ("proto_to_json", proto_to_json_target),
+    ("descriptors", descriptors),
+    ("rest", rest),
 ];
 
 /// The readers of numbers, lengths and text. The first bytes say what is read from the rest.

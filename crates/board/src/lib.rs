@@ -14,6 +14,7 @@ pub mod index;
 pub mod mount;
 mod part;
 pub mod problem;
+pub mod request;
 pub mod sign;
 pub mod tail;
 
@@ -316,7 +317,7 @@ impl Board {
                     }
                     board.set_disk_full(true);
                     board.storage_add(bytes);
-                    let _ = items.send(commit::Store::Effects(effects, parts, bytes));
+                    let _ = items.send(commit::Store::Effects(commit::Stored { effects, parts, bytes }));
                 }
                 let b = board.clone();
                 spawn(&board, "storage", move || commit::store_thread(given, store, jobs, b))?;

@@ -426,8 +426,8 @@ impl Core {
                 self.check_append(topic, partition, &batch)?;
                 self.append(s, PartId { topic, partition }, batch)
             }
-            Op::DeclareGroup { topic, group, options, start, keys } => {
-                self.declare_group(s, &topic, &group, options, &start, keys)
+            Op::DeclareGroup { topic, group, options, start, condition, keys } => {
+                self.declare_group(s, &topic, &group, options, &start, condition, keys)
             }
             Op::DeleteGroup { topic, group } => self.delete_group(s, &topic, &group),
             Op::Lease { group, max, lease_ms, consumer } => self.lease(s, group, max, lease_ms, consumer),
