@@ -114,6 +114,12 @@ def generate(folder):
     """Code for both languages, of the IDL that the server hands out."""
     server = served(folder / "first", [("kinds", "thrift://127.0.0.1:1", "kinds.proto"), ("calc", "thrift://127.0.0.1:1", "calc.thrift")])
     try:
+        for path in get(server.port, "/thrift").decode().split():
+            # Its compiler takes every IDL that is served.
+            file = folder / "every.thrift"
+            file.write_bytes(get(server.port, path))
+            done = subprocess.run([THRIFT, "--strict", "--gen", "py", "--out", folder, file], capture_output=True, text=True)
+            check(f"the compiler takes {path}", (done.returncode, done.stderr), (0, ""))
         idl = {name: get(server.port, f"/thrift/interop.{name.lower()}.{name}.thrift") for name in ("Kinds", "Calc")}
     finally:
         server.stop()

@@ -6,6 +6,7 @@ use crate::wire::{Envelope, Event, Head, Incoming, Kind, Proto, Reader, WireErro
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use sb_board::call::{Call, Codec, Services, Status};
+use sb_board::request::parse_duration;
 use sb_board::{Access, Board};
 use sb_core::model::Error;
 use std::sync::Arc;
@@ -73,14 +74,15 @@ pub(crate) async fn answer(
     };
     let oneway = head.kind == Kind::Oneway;
     let plan = map::plan(asked.board);
+    let access = login(&asked.metadata);
     let found = match head.kind {
-        Kind::Call | Kind::Oneway => find(&asked, &plan, &head.name),
+        Kind::Call | Kind::Oneway => find(&asked, access.as_ref().ok(), &plan, &head.name),
         Kind::Reply | Kind::Exception => {
             application(Application::InvalidMessageType, "a call was expected, and this is an answer")
         }
     };
     let limit = limit(asked.board);
-    let done = match login(&asked.metadata) {
+    let done = match access {
         // Who may not come in is not told what there is.
         Err(error) => Err(Refusal::Status(error.into())),
         Ok(access) => match &found {
@@ -143,10 +145,11 @@ async fn perform(
             Some(_) => return application(Application::ProtocolError, fault.to_string()),
         },
     };
-    let wanted = metadata.get("sb-timeout").and_then(|value| span(value.to_str().ok()?));
+    let wanted = metadata.get("sb-timeout").and_then(|value| parse_duration(value.to_str().ok()?));
+    let wanted = wanted.map_or(PATIENCE, Duration::from_millis);
     let call = Call {
         metadata: only_metadata(&metadata),
-        deadline: Some(Instant::now() + wanted.unwrap_or(PATIENCE)),
+        deadline: Some(Instant::now() + wanted),
         ..Call::unary(method.path.as_str(), Codec::Proto, request.into())
     };
     let reply = access.call(call).await?;
@@ -158,7 +161,12 @@ async fn perform(
 }
 
 /// Looks up what a message names: `method`, or `Service:method`.
-fn find<'p>(asked: &Asked<'_>, plan: &'p Plan, name: &str) -> Result<&'p Method, Refusal> {
+fn find<'p>(
+    asked: &Asked<'_>,
+    access: Option<&Access>,
+    plan: &'p Plan,
+    name: &str,
+) -> Result<&'p Method, Refusal> {
     let (service, name) = match name.split_once(':') {
         Some((service, name)) => (Some(service), name),
         None => (None, name),
@@ -187,10 +195,11 @@ fn find<'p>(asked: &Asked<'_>, plan: &'p Plan, name: &str) -> Result<&'p Method,
         return Ok(method);
     }
     if found.is_empty() {
-        return application(Application::UnknownMethod, unknown(asked, plan, service, name));
+        return application(Application::UnknownMethod, unknown(asked, access, plan, service, name));
     }
     let names: Vec<String> = found
         .iter()
+        .filter(|path| access.is_some_and(|access| access.may_call(path)))
         .take(5)
         .filter_map(|path| Some(format!("{}:{name}", path.rsplit_once('/')?.0)))
         .collect();
@@ -208,10 +217,19 @@ fn same(services: &Services, one: &str, other: &str) -> bool {
         && Arc::ptr_eq(&one.service.provider, &other.service.provider)
 }
 
-fn unknown(asked: &Asked<'_>, plan: &Plan, service: Option<&str>, name: &str) -> String {
+/// Names that are near are told to those who may call them.
+fn unknown(
+    asked: &Asked<'_>,
+    access: Option<&Access>,
+    plan: &Plan,
+    service: Option<&str>,
+    name: &str,
+) -> String {
     let services = asked.board.services();
     let service = service.or(asked.service);
-    let shown = |path: &str| services.shown(path, NAME).is_some();
+    let shown = |path: &str| {
+        services.shown(path, NAME).is_some() && access.is_some_and(|access| access.may_call(path))
+    };
     let text = match service {
         Some(service) => format!("there is no method {name} of a service {service}"),
         None => format!("there is no method {name}"),
@@ -355,18 +373,4 @@ pub(crate) fn only_metadata(headers: &HeaderMap) -> HeaderMap {
         }
     }
     map
-}
-
-/// Reads `250ms`, `30s`, `10m`, `1h`; a bare integer is seconds.
-pub(crate) fn span(text: &str) -> Option<Duration> {
-    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
-    let (number, unit) = text.split_at_checked(digits)?;
-    let factor: u64 = match unit {
-        "ms" => 1,
-        "s" | "" => 1_000,
-        "m" => 60_000,
-        "h" => 3_600_000,
-        _ => return None,
-    };
-    Some(Duration::from_millis(u64::from(number.parse::<u32>().ok()?).checked_mul(factor)?))
 }

@@ -373,6 +373,9 @@ async fn who_has_no_key_is_told_so() {
     let mut client = Client::connect(&server).await;
     client.send(&call(&Envelope::Framed)).await;
     assert_eq!(error_of(&client.head().await.1).0, 16);
+    // Names are not told to strangers.
+    client.send(&ask(&Envelope::Framed, Proto::Binary, Kind::Call, "Delete", 1, |_| {})).await;
+    assert_eq!(client.exception().await.2, "there is no method Delete");
     let with = |value: &str| {
         let info = vec![("Authorization".to_owned(), value.to_owned())];
         Envelope::Header(Box::new(Header {
