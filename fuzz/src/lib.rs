@@ -9,12 +9,14 @@ mod graph;
 mod net;
 mod schema;
 mod text;
+mod thrift;
 
 pub use disk::{core_frame, golden_frames, journal};
 pub use graph::graphql;
 pub use net::{deflate, guard, recognise, websocket};
 pub use schema::{descriptors, json_to_proto_target, proto_to_json_target, rest};
 pub use text::{address, config, tokens};
+pub use thrift::{frame as thrift_header, idl as thrift_idl, stream as thrift_stream, value as thrift_value};
 
 use bytes::{Bytes, BytesMut};
 use sb_core::batch as record_batch;
@@ -39,6 +41,10 @@ pub const TARGETS: &[Target] = &[
     ("http_wire", http_wire),
     ("tokens", tokens),
     ("config", config),
+    ("thrift_stream", thrift_stream),
+    ("thrift_value", thrift_value),
+    ("thrift_header", thrift_header),
+    ("thrift_idl", thrift_idl),
     ("json_to_proto", json_to_proto_target),
     ("proto_to_json", proto_to_json_target),
     ("descriptors", descriptors),

@@ -138,6 +138,16 @@ fn all(suite: &mut Suite) {
     suite.step("WebSocket by Autobahn", 60, |s| {
         s.script("interop/autobahn/run.py", if tier == Tier::Change { &[] } else { &["--all"] })
     });
+    suite.step("Thrift by Python and Node", 15, |s| {
+        s.debian(
+            "thrift-compiler",
+            || find("thrift"),
+            |s, _| match quiet(Command::new("npm").arg("--version")) {
+                true => s.script("interop/thrift/run.py", &[]),
+                false => Missing("node with npm".into()),
+            },
+        )
+    });
     suite.step("full disk", 10, |s| s.script("interop/crash/full_disk.py", &[]));
     suite.step("console in a browser", 15, |s| s.console());
     suite.step("example: code runner", 15, |s| {

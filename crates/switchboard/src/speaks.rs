@@ -6,8 +6,10 @@ use sb_board::mount::Descriptor;
 pub static SPEAKS: &[&Descriptor] = &[
     &sb_echo::WEB,
     &sb_graphql::DESCRIPTOR,
+    &sb_thrift::WEB,
     // Answers every path, so it is the last to be asked.
     &sb_http::DESCRIPTOR,
+    &sb_thrift::DESCRIPTOR,
     &sb_echo::LINES,
 ];
 
