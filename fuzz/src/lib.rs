@@ -6,10 +6,12 @@
 
 mod disk;
 mod net;
+mod rpc;
 mod text;
 
 pub use disk::{core_frame, golden_frames, journal};
 pub use net::{deflate, guard, recognise, websocket};
+pub use rpc::grpc;
 pub use text::{address, config, tokens};
 
 use bytes::{Bytes, BytesMut};
@@ -33,6 +35,7 @@ pub const TARGETS: &[Target] = &[
     ("recognise", recognise),
     ("echo", echo),
     ("http_wire", http_wire),
+    ("grpc", grpc),
     ("tokens", tokens),
     ("config", config),
 ];

@@ -97,7 +97,7 @@ fn all(suite: &mut Suite) {
     });
     suite.step("http by python", 15, |s| {
         let folder = s.root.join("interop/http/python");
-        s.python(&folder.join("requirements.txt"), |s, python| {
+        s.python(&folder.join("requirements.txt"), "python", |s, python| {
             s.exec(
                 Command::new(python)
                     .args(["-m", "pytest", "-q", "-p", "no:cacheprovider"])
@@ -108,6 +108,19 @@ fn all(suite: &mut Suite) {
     suite.step("http by node", 10, |s| {
         let folder = s.root.join("interop/http/node");
         s.node(&folder, |s| s.exec(Command::new("node").arg("--test").current_dir(&folder)))
+    });
+    suite.step("connect conformance", 30, |s| {
+        s.rpc(|s| s.exec(Command::new("python3").arg("interop/connect/run.py").current_dir(s.root)))
+    });
+    suite.step("grpc by python, node and go", 10, |s| {
+        let folder = s.root.join("interop/grpc");
+        s.rpc(|s| {
+            s.node(&folder.join("node"), |s| {
+                s.python(&folder.join("requirements.txt"), "grpc-python", |s, python| {
+                    s.exec(Command::new(python).arg("run.py").current_dir(&folder))
+                })
+            })
+        })
     });
     let cycles = pick("25", "500", "2000");
     suite.step(&format!("kill -9, {cycles} cycles"), 240, |s| {
@@ -312,12 +325,23 @@ impl Step<'_> {
         }
     }
 
-    /// Goes on with the Python of a virtual environment that holds exactly these requirements.
-    fn python(&self, requirements: &Path, then: impl FnOnce(&Self, &Path) -> Outcome) -> Outcome {
+    /// Goes on with Go, and the adapter by which suites of RPC protocols reach this project.
+    fn rpc(&self, then: impl FnOnce(&Self) -> Outcome) -> Outcome {
+        if find("go").is_none() {
+            return Missing("go".into());
+        }
+        match self.exec(&mut self.cargo(&["build", "--locked", "-p", "sb-connect-adapter"])) {
+            Passed => then(self),
+            other => other,
+        }
+    }
+
+    /// Goes on with the Python of a virtual environment, of this name, that holds exactly these requirements.
+    fn python(&self, requirements: &Path, name: &str, then: impl FnOnce(&Self, &Path) -> Outcome) -> Outcome {
         let Ok(wanted) = fs::read_to_string(requirements) else {
             return Missing(requirements.display().to_string());
         };
-        let home = self.root.join(".suite/python");
+        let home = self.root.join(".suite").join(name);
         let (python, stamp) = (home.join("bin/python"), home.join("installed.txt"));
         if fs::read_to_string(&stamp).ok().as_deref() != Some(&wanted) {
             let _ = fs::remove_dir_all(&home);
