@@ -7,11 +7,13 @@
 mod disk;
 mod net;
 mod rpc;
+mod schema;
 mod text;
 
 pub use disk::{core_frame, golden_frames, journal};
 pub use net::{deflate, guard, recognise, websocket};
 pub use rpc::grpc;
+pub use schema::{descriptors, json_to_proto_target, proto_to_json_target, rest};
 pub use text::{address, config, tokens};
 
 use bytes::{Bytes, BytesMut};
@@ -38,6 +40,10 @@ pub const TARGETS: &[Target] = &[
     ("grpc", grpc),
     ("tokens", tokens),
     ("config", config),
+    ("json_to_proto", json_to_proto_target),
+    ("proto_to_json", proto_to_json_target),
+    ("descriptors", descriptors),
+    ("rest", rest),
 ];
 
 /// The readers of numbers, lengths and text. The first bytes say what is read from the rest.

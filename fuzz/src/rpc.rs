@@ -46,7 +46,7 @@ fn envelopes(data: &[u8]) {
         for piece in data.chunks(step.max(1)) {
             cut.push(Bytes::copy_from_slice(piece));
             loop {
-                match cut.next() {
+                match cut.take() {
                     Ok(Some(next)) => out.push(next),
                     Ok(None) => break,
                     Err(_) => return (out, None),

@@ -140,6 +140,63 @@ fn write_seeds(root: &Path) {
     write("tokens", "numbers", &[0x81; 48]);
     write("config", "all", include_bytes!("config.toml"));
     write("config", "fault", b"listen = [\"http://127.0.0.1:7070\"]\nlimts = { message = \"1MiB\" }\n[topics.a]\nkeep_age = \"soon\"\n");
+    schema_seeds(&write);
+}
+
+/// Seeds of ProtoJSON, descriptors and REST bindings.
+fn schema_seeds(write: &dyn Fn(&str, &str, &[u8])) {
+    for (name, json) in [
+        (
+            "numbers",
+            r#"{"fDouble":-1.5e300,"fFloat":"NaN","fInt32":-1,"fInt64":"9223372036854775807","fUint32":1e3,"fSint64":-5,"fFixed64":"7"}"#,
+        ),
+        (
+            "texts",
+            r#"{"fString":"a\u0000\ud83d\ude00","fBytes":"-_8","fBool":true,"f_color":"RED","fAlias":1,"other name":1}"#,
+        ),
+        (
+            "nested",
+            r#"{"fChild":{"rChild":[{},{"pNull":null}],"mInt32":{"-1":{"mBool":{"true":2}}}},"rInt32":[1,"2"],"rColor":["GREEN",9]}"#,
+        ),
+        (
+            "well-known",
+            r#"{"wTime":"2026-11-28T10:00:00.5+01:30","wDuration":"-0.5s","wMask":"a.fooBar","wStruct":{"a":[null,{"b":1}]},"wValue":"x","wInt64":"5","wBytes":"AQ"}"#,
+        ),
+        ("any", r#"{"wAny":{"value":{"@type":"x/kinds.Kinds","fInt32":1},"@type":"x/google.protobuf.Any"}}"#),
+        ("unknown", r#"{"x":[{"y":null}],"fColor":"PINK"}"#),
+    ] {
+        write("json_to_proto", name, &[&[u8::from(name == "unknown") * 2][..], json.as_bytes()].concat());
+    }
+    write("proto_to_json", "fields", b"\x04\x18\x01\x72\x01a\x82\x01\x02\x01\x02\x8a\x01\x02\x18\x05\x8a\x01\x02\x18\x06\xca\x02\x06\x0a\x01k\x12\x01v");
+    write(
+        "proto_to_json",
+        "oneof",
+        b"\x00\x9a\x03\x01a\xa0\x03\x05\xaa\x03\x02\x18\x01\xfa\x01\x02\x01\x02\xf8\x01\x03",
+    );
+    write("proto_to_json", "well-known", b"\x00\xf2\x03\x02\x08\x05\xfa\x03\x04\x08\x01\x10\x05\x92\x04\x02\x1a\x00\xea\x03\x0f\x0a\x0dx/kinds.Kinds");
+    write(
+        "descriptors",
+        "text",
+        b"\0syntax = \"proto3\"; package p; import \"google/api/annotations.proto\"; enum E { A = 0; } message M { M m = 1; map<string, E> e = 2; oneof o { string a = 3; int64 b = 4; } } service S { rpc R(M) returns (stream M) { option (google.api.http) = { post: \"/v1/{a=x/*}:go\" body: \"m\" }; } }",
+    );
+    write("descriptors", "proto2", b"\0syntax = \"proto2\"; message M { required group G = 1 { optional int32 a = 1 [default = -5]; } extensions 100 to max; } extend M { repeated double d = 100 [packed = true]; }");
+    write(
+        "descriptors",
+        "set",
+        b"\x0a\x21\x0a\x07a.proto\x22\x0e\x0a\x01M\x12\x09\x0a\x01a\x18\x01\x20\x01\x28\x09\x62\x06proto3",
+    );
+    for (name, request) in [
+        (
+            "get",
+            "GET\n/v1/a%2Fb\nf_int32=1&r_int32=1&r_int32=2&f_child.f_bytes=-_8&m_string[a]=b&w_time=2026-01-01T00:00:00Z\n",
+        ),
+        ("verb", "POST\n/v1/a/b:go\n\n{\"fInt32\":1}"),
+        ("body", "PUT\n/v1/a/b/c\nf_bool=true\n{\"fInt32\":1}"),
+        ("any-method", "SEARCH\n/v2/x/2026-01-01T00:00:00Z\n\n{\"a\":\"b\"}"),
+        ("raw", "POST\n/v3/x/y\n\nraw"),
+    ] {
+        write("rest", name, request.as_bytes());
+    }
 }
 
 fn messages() -> Vec<(&'static str, Vec<Message>)> {

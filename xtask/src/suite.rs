@@ -129,6 +129,9 @@ fn all(suite: &mut Suite) {
     suite.step("damage to the journal", 60, |s| {
         s.script("interop/crash/damage.py", &["--points", pick("20", "200", "500")])
     });
+    suite.step("WebSocket by Autobahn", 60, |s| {
+        s.script("interop/autobahn/run.py", if tier == Tier::Change { &[] } else { &["--all"] })
+    });
     suite.step("full disk", 10, |s| s.script("interop/crash/full_disk.py", &[]));
     suite.step("console in a browser", 15, |s| s.console());
     suite.step("example: code runner", 15, |s| {
@@ -140,14 +143,20 @@ fn all(suite: &mut Suite) {
         })
     });
     suite.step("docs: patterns", 10, |s| {
-        s.with_server(|server| {
-            s.exec(
-                Command::new("python3")
-                    .arg("docs/patterns/run.py")
-                    .env("SWITCHBOARD_URL", &server.url)
-                    .current_dir(s.root),
-            )
-        })
+        s.debian(
+            "curl",
+            || find("curl"),
+            |s, _| {
+                s.with_server(|server| {
+                    s.exec(
+                        Command::new("python3")
+                            .arg("docs/patterns/run.py")
+                            .env("SWITCHBOARD_URL", &server.url)
+                            .current_dir(s.root),
+                    )
+                })
+            },
+        )
     });
     suite.step("command line", 10, |s| {
         s.exec(
@@ -156,6 +165,7 @@ fn all(suite: &mut Suite) {
     });
     if tier >= Tier::Night {
         fuzz(suite, pick("60", "60", "600"));
+        suite.step("a million behind, 100,000 topics", 60, |s| s.script("interop/scale/scale.py", &[]));
         suite.step("bench smoke", 30, |s| s.script("bench/smoke.py", &[]));
     }
 }
@@ -378,20 +388,30 @@ impl Step<'_> {
         then(self)
     }
 
-    /// Goes on with a Chromium; root may install one.
-    fn browser(&self, then: impl FnOnce(&Self, &Path) -> Outcome) -> Outcome {
-        if find_browser().is_none() && is_root() && find("apt-get").is_some() {
+    /// Goes on with a program from a Debian package, found by `find`; root may install it.
+    fn debian(
+        &self,
+        package: &str,
+        find_it: impl Fn() -> Option<PathBuf>,
+        then: impl FnOnce(&Self, &Path) -> Outcome,
+    ) -> Outcome {
+        if find_it().is_none() && is_root() && find("apt-get").is_some() {
             let _ = self.exec(Command::new("apt-get").args(["update", "-qq"]));
             let _ = self.exec(
                 Command::new("apt-get")
-                    .args(["install", "-y", "-qq", "--no-install-recommends", "chromium"])
+                    .args(["install", "-y", "-qq", "--no-install-recommends", package])
                     .env("DEBIAN_FRONTEND", "noninteractive"),
             );
         }
-        match find_browser() {
-            Some(chromium) => then(self, &chromium),
-            None => Missing("chromium (or CHROMIUM, its path)".into()),
+        match find_it() {
+            Some(program) => then(self, &program),
+            None => Missing(format!("{package} from Debian's packages")),
         }
+    }
+
+    /// Goes on with a Chromium, that of CHROMIUM if it is set.
+    fn browser(&self, then: impl FnOnce(&Self, &Path) -> Outcome) -> Outcome {
+        self.debian("chromium", find_browser, then)
     }
 
     /// Goes on with a fresh server, which ends afterwards.

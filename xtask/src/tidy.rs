@@ -13,6 +13,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("sb-log", &["sb-core", "sb-wirekit"]),
     ("sb-board", &["sb-core", "sb-log", "sb-schema", "sb-wirekit"]),
     ("sb-schema", &["sb-wirekit"]),
+    ("sb-api", &["sb-board", "sb-core", "sb-schema"]),
     ("sb-net", &["sb-board", "sb-core", "sb-wirekit"]),
     ("sb-sim", &["sb-board", "sb-core", "sb-log", "sb-wirekit"]),
     ("sb-suite", &["*"]),

@@ -15,6 +15,7 @@ pub mod mount;
 pub mod origin;
 mod part;
 pub mod problem;
+pub mod request;
 pub mod sign;
 pub mod tail;
 
@@ -317,7 +318,7 @@ impl Board {
                     }
                     board.set_disk_full(true);
                     board.storage_add(bytes);
-                    let _ = items.send(commit::Store::Effects(effects, parts, bytes));
+                    let _ = items.send(commit::Store::Effects(commit::Stored { effects, parts, bytes }));
                 }
                 let b = board.clone();
                 spawn(&board, "storage", move || commit::store_thread(given, store, jobs, b))?;
@@ -421,8 +422,10 @@ impl Board {
         let one = |value: u64| vec![(String::new(), value as f64)];
         let jobs =
             status.jobs.iter().map(|(s, n)| (format!("{{state=\"{}\"}}", s.name()), *n as f64)).collect();
+        let readers = lock(&self.readers).1.len();
         self.counters.text(&[
             ("connections", "Open connections.", one(status.connections)),
+            ("readers", "Who waits for messages: streams, sockets, long polls.", one(readers as u64)),
             ("topics", "Topics.", one(status.topics)),
             ("groups", "Groups.", one(status.groups)),
             ("jobs", "Jobs by state.", jobs),

@@ -3,7 +3,7 @@
 //! [`Message`] and [`Enum`] own a share of the snapshot, so they can be kept anywhere; [`Field`], [`Oneof`] and [`EnumValue`] borrow from
 //! them. Messages are built and read field by field as [`dynamic::DynamicMessage`](crate::dynamic).
 
-use crate::dynamic::DynamicMessage;
+use crate::dynamic::{DynamicMessage, FieldDescriptor};
 use crate::error::{Error, Result};
 use crate::pool::{
     EnumInfo, FieldInfo, Kind, MessageInfo, OneofInfo, Pool, Presence, Scalar, Shape, ValueInfo,
@@ -210,9 +210,21 @@ impl<'a> Field<'a> {
         self.info.default.as_deref()
     }
 
+    /// Whether its messages stand between two tags (a group of proto2, `DELIMITED` of editions) instead of behind a length.
+    pub fn delimited(&self) -> bool {
+        self.info.delimited
+    }
+
     /// The encoded `google.protobuf.FieldOptions`, custom options included.
     pub fn options(&self) -> &'a Bytes {
         &self.info.options
+    }
+
+    /// The library's descriptor of it, by which [`dynamic`](crate::dynamic) messages get and set its value. `None` for an extension, which is
+    /// reached by its number.
+    pub fn raw(&self) -> Option<&'a FieldDescriptor> {
+        let owner = self.pool.message(self.owner);
+        self.pool.raw.message(owner.raw).field(self.info.number)
     }
 
     /// Whether `google.api.field_behavior` has this value (1 optional, 2 required, 3 output only, 4 input only, 5 immutable).

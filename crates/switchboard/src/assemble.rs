@@ -25,7 +25,10 @@ include!(concat!(env!("OUT_DIR"), "/docs.rs"));
 
 /// Runs the server until it is told to stop. Calls `ready` when every listener accepts.
 pub fn run(config: Config, mode: Mode, ready: impl FnOnce()) -> Result<(), CliError> {
+    // One core is left to the commit loop and the storage threads. With fewer workers there are fewer wake-ups between them, too.
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(cores.saturating_sub(1).max(1))
         .enable_all()
         .build()
         .map_err(|e| CliError::local(format!("cannot start: {e}")))?;

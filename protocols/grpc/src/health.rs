@@ -11,11 +11,12 @@ use std::time::Duration;
 /// Pause between two looks of a watch.
 const LOOK: Duration = Duration::from_secs(1);
 
+/// The numbers of `HealthCheckResponse.ServingStatus`.
 #[derive(Copy, Clone, PartialEq, Eq)]
-enum Serving {
-    Serving = 1,
-    NotServing = 2,
-    ServiceUnknown = 3,
+enum State {
+    Up = 1,
+    Down = 2,
+    Unknown = 3,
 }
 
 /// The services the caller may know of: shown over its protocol, with a method it may call.
@@ -32,17 +33,17 @@ fn may_know(access: &Access, services: &Services, service: &Service) -> bool {
     service.is_shown(access.protocol()) && methods.iter().any(|method| access.may_call(&method.path))
 }
 
-fn serving(access: &Access, name: &str) -> Serving {
+fn state(access: &Access, name: &str) -> State {
     let board = access.board();
     if name.is_empty() || crate::own::NAMES.contains(&name) {
-        return if board.is_draining() { Serving::NotServing } else { Serving::Serving };
+        return if board.is_draining() { State::Down } else { State::Up };
     }
     let services = board.services();
     match services.service(name).filter(|service| may_know(access, &services, service)) {
-        None => Serving::ServiceUnknown,
-        Some(_) if board.is_draining() => Serving::NotServing,
-        Some(service) if service.provider.healthy().is_ok() => Serving::Serving,
-        Some(_) => Serving::NotServing,
+        None => State::Unknown,
+        Some(_) if board.is_draining() => State::Down,
+        Some(service) if service.provider.healthy().is_ok() => State::Up,
+        Some(_) => State::Down,
     }
 }
 
@@ -60,16 +61,16 @@ pub(crate) fn malformed(why: &str) -> Status {
     Status::new(Code::InvalidArgument, format!("the request is malformed: {why}"))
 }
 
-fn response(serving: Serving) -> Vec<u8> {
-    vec![1 << 3, serving as u8]
+fn response(state: State) -> Vec<u8> {
+    vec![1 << 3, state as u8]
 }
 
 /// `Check`
 pub(crate) fn check(access: &Access, request: &[u8]) -> Result<Reply, Status> {
     let name = name_of(request)?;
-    match serving(access, &name) {
-        Serving::ServiceUnknown => Err(Status::new(Code::NotFound, format!("there is no service {name:?}"))),
-        serving => Ok(Reply::unary(response(serving).into())),
+    match state(access, &name) {
+        State::Unknown => Err(Status::new(Code::NotFound, format!("there is no service {name:?}"))),
+        state => Ok(Reply::unary(response(state).into())),
     }
 }
 
@@ -81,7 +82,7 @@ pub(crate) fn list(access: &Access) -> Reply {
     for name in names {
         let mut entry = Vec::new();
         put_bytes(&mut entry, 1, name.as_bytes());
-        put_bytes(&mut entry, 2, &response(serving(access, name)));
+        put_bytes(&mut entry, 2, &response(state(access, name)));
         put_bytes(&mut out, 1, &entry);
     }
     Reply::unary(out.into())
@@ -90,12 +91,12 @@ pub(crate) fn list(access: &Access) -> Reply {
 /// `Watch`: what it is now, and then whenever that changes. Ends when the server drains.
 pub(crate) fn watch(access: Access, request: &[u8]) -> Result<Reply, Status> {
     let name = name_of(request)?;
-    let parts = futures_util::stream::unfold(Some(None), move |state: Option<Option<Serving>>| {
+    let parts = futures_util::stream::unfold(Some(None), move |before: Option<Option<State>>| {
         let (access, name) = (access.clone(), name.clone());
         async move {
-            let last = state?;
+            let last = before?;
             loop {
-                let now = serving(&access, &name);
+                let now = state(&access, &name);
                 if last != Some(now) {
                     return Some((Part::Message(response(now).into()), Some(Some(now))));
                 }

@@ -149,15 +149,15 @@ pub(crate) fn put_end(end: &End, out: &mut HeaderMap) {
         return;
     };
     out.insert(STATUS, HeaderValue::from(status.code.number()));
-    if let Ok(message) = HeaderValue::try_from(words::percent_encode(&status.message)) {
-        if !message.is_empty() {
-            out.insert(MESSAGE, message);
-        }
+    if let Ok(message) = HeaderValue::try_from(words::percent_encode(&status.message))
+        && !message.is_empty()
+    {
+        out.insert(MESSAGE, message);
     }
-    if !status.details.is_empty() {
-        if let Ok(details) = HeaderValue::try_from(STANDARD_NO_PAD.encode(status.encode())) {
-            out.insert(DETAILS, details);
-        }
+    if !status.details.is_empty()
+        && let Ok(details) = HeaderValue::try_from(STANDARD_NO_PAD.encode(status.encode()))
+    {
+        out.insert(DETAILS, details);
     }
 }
 

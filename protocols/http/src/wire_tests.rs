@@ -180,7 +180,7 @@ proptest! {
     }
 
     #[test]
-    fn durations_round_trip(ms in 0..MAX_DURATION_MS) {
+    fn durations_round_trip(ms in 0..sb_board::request::MAX_DURATION_MS) {
         prop_assert_eq!(parse_duration(&duration_text(ms)), Some(ms));
     }
 }

@@ -34,7 +34,8 @@ struct Shop(sb_schema::Schema);
 impl Shop {
     fn json(&self, message: &str, bytes: &[u8]) -> serde_json::Value {
         let message = self.0.message(message).unwrap();
-        serde_json::from_slice(&sb_schema::proto_to_json(&message, bytes, &Options::default()).unwrap()).unwrap()
+        serde_json::from_slice(&sb_schema::proto_to_json(&message, bytes, &Options::default()).unwrap())
+            .unwrap()
     }
 
     fn proto(&self, message: &str, json: serde_json::Value) -> Bytes {
@@ -53,13 +54,17 @@ impl Provider for Shop {
                     if asked["id"] == "404" {
                         let value = self.proto("shop.v1.Watched", serde_json::json!({ "n": 4 }));
                         let known = Detail { type_url: "type.googleapis.com/shop.v1.Watched".into(), value };
-                        let strange = Detail { type_url: "type.googleapis.com/a.B".into(), value: "x".into() };
+                        let strange =
+                            Detail { type_url: "type.googleapis.com/a.B".into(), value: "x".into() };
                         return Err(Status {
                             details: vec![known, strange],
                             ..Status::new(Code::NotFound, "no such order")
                         });
                     }
-                    let mut reply = Reply::unary(self.proto("shop.v1.Order", serde_json::json!({ "id": asked["id"], "name": asked["view"] })));
+                    let mut reply = Reply::unary(self.proto(
+                        "shop.v1.Order",
+                        serde_json::json!({ "id": asked["id"], "name": asked["view"] }),
+                    ));
                     reply.metadata.insert("x-seen", call.metadata["x-mine"].clone());
                     Ok(reply)
                 }
@@ -68,10 +73,15 @@ impl Provider for Shop {
                     let asked = self.json("shop.v1.OrderRequest", &call.message().await?);
                     let n: i32 = asked["id"].as_str().unwrap_or("0").parse().unwrap();
                     let shop = self.clone();
-                    let parts = (1..=n).map(move |n| Part::Message(shop.proto("shop.v1.Watched", serde_json::json!({ "n": n }))));
+                    let parts = (1..=n).map(move |n| {
+                        Part::Message(shop.proto("shop.v1.Watched", serde_json::json!({ "n": n })))
+                    });
                     let status = (n == 3).then(|| Status::new(Code::DataLoss, "three is too much"));
                     let end = Part::End(End { status, ..End::default() });
-                    Ok(Reply { metadata: Default::default(), parts: Box::pin(futures_util::stream::iter(parts.chain([end]))) })
+                    Ok(Reply {
+                        metadata: Default::default(),
+                        parts: Box::pin(futures_util::stream::iter(parts.chain([end]))),
+                    })
                 }
                 "shop.v1.Shop/Chat" => {
                     let back = call.messages.map(|m| m.map_or_else(|s| Part::End(s.into()), Part::Message));
@@ -135,9 +145,18 @@ async fn failures_are_problems_with_details() {
     let mut client = Raw::connect(server.addr).await;
     let (status, body) = client.http("GET", "/v1/orders/404", "X-Mine: 1\r\n", b"").await;
     let problem = json(&body);
-    assert_eq!((status, &problem["status_name"], &problem["detail"]), (404, &"NOT_FOUND".into(), &"no such order".into()));
-    assert_eq!(problem["details"][0], serde_json::json!({ "@type": "type.googleapis.com/shop.v1.Watched", "n": 4 }));
-    assert_eq!(problem["details"][1], serde_json::json!({ "@type": "type.googleapis.com/a.B", "value": "eA==" }));
+    assert_eq!(
+        (status, &problem["status_name"], &problem["detail"]),
+        (404, &"NOT_FOUND".into(), &"no such order".into())
+    );
+    assert_eq!(
+        problem["details"][0],
+        serde_json::json!({ "@type": "type.googleapis.com/shop.v1.Watched", "n": 4 })
+    );
+    assert_eq!(
+        problem["details"][1],
+        serde_json::json!({ "@type": "type.googleapis.com/a.B", "value": "eA==" })
+    );
     let json_type = "Content-Type: application/json\r\n";
     for (method, path, headers, body, status, code) in [
         ("POST", "/v1/orders", json_type, "{\"id\":{}}", 400, "SB0201"),
@@ -154,7 +173,10 @@ async fn failures_are_problems_with_details() {
         let (got, answer) = client.http(method, path, headers, body.as_bytes()).await;
         let text = String::from_utf8_lossy(&answer).into_owned();
         assert_eq!(got, status, "{method} {path}: {text}");
-        assert!(text.contains(&format!("\"code\":\"{code}\"")) && text.contains("\"fix\":\""), "{method} {path}: {text}");
+        assert!(
+            text.contains(&format!("\"code\":\"{code}\"")) && text.contains("\"fix\":\""),
+            "{method} {path}: {text}"
+        );
     }
 }
 
@@ -164,7 +186,10 @@ async fn streams_are_lines_or_events() {
     let mut client = Raw::connect(server.addr).await;
     let request = |accept: &str, id: u32| {
         let body = format!("{{\"id\":{id}}}");
-        format!("POST /shop.v1.Shop/Count HTTP/1.1\r\nHost: localhost\r\n{accept}Content-Length: {}\r\n\r\n{body}", body.len())
+        format!(
+            "POST /shop.v1.Shop/Count HTTP/1.1\r\nHost: localhost\r\n{accept}Content-Length: {}\r\n\r\n{body}",
+            body.len()
+        )
     };
     client.send(request("", 2).as_bytes()).await;
     let head = String::from_utf8(client.until(b"\r\n\r\n").await).unwrap();
@@ -202,7 +227,10 @@ async fn calls_become_jobs() {
             .send(format!("POST /v1/orders HTTP/1.1\r\nHost: localhost\r\n{key}Content-Length: 8\r\n\r\n{{\"id\":3}}").as_bytes())
             .await;
         let head = String::from_utf8(client.until(b"\r\n\r\n").await).unwrap().to_ascii_lowercase();
-        assert!(head.starts_with("http/1.1 200") && head.contains("idempotency-replayed: true") == replayed, "{head}");
+        assert!(
+            head.starts_with("http/1.1 200") && head.contains("idempotency-replayed: true") == replayed,
+            "{head}"
+        );
         client.until(b"{\"id\":\"3\"}").await;
     }
 }

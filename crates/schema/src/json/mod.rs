@@ -12,6 +12,7 @@ use crate::error::{Error, Result};
 use bytes::Bytes;
 
 pub(crate) use read::{Reading, map_value_of_text, put_map_key, value_of_text};
+pub(crate) use scalar::from_base64;
 
 /// How 64-bit integers are written.
 #[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]

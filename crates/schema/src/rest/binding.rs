@@ -2,6 +2,7 @@
 
 use super::path::FieldPath;
 use super::template::Template;
+use crate::descriptor::{Field, Message};
 use crate::error::{Error, Result};
 use crate::options::HttpRule;
 use crate::pool::{FieldInfo, Kind, Pool, Shape, WellKnown};
@@ -81,6 +82,11 @@ impl Binding {
         Binding { method: method.clone(), rule, template, variables: Vec::new(), body, response: None }
     }
 
+    /// All ways by which a method's rules say it is called, the main one first.
+    pub fn of(method: &Arc<Method>) -> Result<Vec<Self>> {
+        method.http.iter().map(|rule| Binding::new(method, rule)).collect()
+    }
+
     /// The method it calls.
     pub fn method(&self) -> &Arc<Method> {
         &self.method
@@ -90,6 +96,43 @@ impl Binding {
     pub fn rule(&self) -> &HttpRule {
         &self.rule
     }
+}
+
+impl Binding {
+    /// The field that a variable of the template fills.
+    pub(crate) fn variable_field(&self, at: usize) -> Option<Field<'_>> {
+        self.variables.get(at).map(|path| field_of(&self.method.input, path))
+    }
+
+    /// The field that is the body: none if there is no body, `Some(None)` if it is the whole message.
+    pub(crate) fn body_field(&self) -> Option<Option<Field<'_>>> {
+        match &self.body {
+            Body::None => None,
+            Body::All => Some(None),
+            Body::Field(path) => Some(Some(field_of(&self.method.input, path))),
+        }
+    }
+
+    /// The field that is the answer; none if it is the whole message.
+    pub(crate) fn response_field(&self) -> Option<Field<'_>> {
+        self.response.as_ref().map(|path| field_of(&self.method.output, path))
+    }
+
+    /// Whether fields come from the query.
+    pub(crate) fn has_query(&self) -> bool {
+        self.body != Body::All
+    }
+
+    /// Whether path or body give the field of this name.
+    pub(crate) fn takes_elsewhere(&self, name: &str) -> bool {
+        let input = &self.method.input;
+        let Ok(path) = FieldPath::resolve(&input.pool, input.index, name) else { return true };
+        self.variables.contains(&path) || matches!(&self.body, Body::Field(body) if path.is_within(body))
+    }
+}
+
+fn field_of<'m>(message: &'m Message, path: &FieldPath) -> Field<'m> {
+    Field { pool: &message.pool, owner: path.owner_index(), info: path.field(&message.pool) }
 }
 
 /// Whether a single value of the field can be written as plain text.

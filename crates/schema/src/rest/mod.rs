@@ -4,6 +4,7 @@
 //! ([`Match::request`]) and the HTTP answer of the response message ([`Match::response`]).
 
 mod binding;
+mod expand;
 mod path;
 mod percent;
 mod request;
@@ -11,5 +12,6 @@ mod router;
 mod template;
 
 pub use binding::Binding;
+pub use expand::Target;
 pub use request::{Match, Reply};
 pub use router::{Found, Router};

@@ -1,7 +1,7 @@
 //! Paths to fields of a message, `a.b.c`, and writing a value at their end.
 
 use crate::error::{Error, Result, shorten};
-use crate::pool::{FieldInfo, Kind, MessageInfo, Pool, Shape};
+use crate::pool::{FieldInfo, Kind, Pool, Shape};
 use crate::wire::{Mark, close, open, put_tag};
 use smallvec::SmallVec;
 
@@ -49,11 +49,6 @@ impl FieldPath {
         step_field(pool, self.last())
     }
 
-    /// The message that holds the field at the end.
-    pub fn owner<'p>(&self, pool: &'p Pool) -> &'p MessageInfo {
-        pool.message(self.last().0)
-    }
-
     /// The number of the message that holds the field at the end.
     pub fn owner_index(&self) -> u32 {
         self.last().0
@@ -62,11 +57,6 @@ impl FieldPath {
     fn last(&self) -> (u32, u16) {
         // A text has at least one part, so there is at least one step.
         self.steps.last().copied().unwrap_or_default()
-    }
-
-    /// All fields on the way, the one at the end included.
-    pub fn fields<'p>(&self, pool: &'p Pool) -> impl Iterator<Item = &'p FieldInfo> {
-        self.steps.iter().map(move |step| step_field(pool, *step))
     }
 
     /// How many steps it has.

@@ -257,14 +257,14 @@ fn is_http_body_type(message: &Message) -> bool {
     message.info().well_known == WellKnown::HttpBody
 }
 
-fn is_http_body(pool: &Pool, field: &FieldInfo) -> bool {
+pub(super) fn is_http_body(pool: &Pool, field: &FieldInfo) -> bool {
     match field.kind {
         Kind::Message(at) => field.shape == Shape::One && pool.message(at).well_known == WellKnown::HttpBody,
         _ => false,
     }
 }
 
-fn put_http_body(out: &mut Vec<u8>, body: &[u8], content_type: Option<&str>) {
+pub(super) fn put_http_body(out: &mut Vec<u8>, body: &[u8], content_type: Option<&str>) {
     if let Some(content_type) = content_type.filter(|text| !text.is_empty()) {
         put_bytes(out, 1, content_type.as_bytes());
     }
@@ -273,7 +273,7 @@ fn put_http_body(out: &mut Vec<u8>, body: &[u8], content_type: Option<&str>) {
     }
 }
 
-fn http_body(proto: &[u8]) -> Result<Reply> {
+pub(super) fn http_body(proto: &[u8]) -> Result<Reply> {
     let (mut content_type, mut body) = (String::new(), Bytes::new());
     for field in Fields::new(proto) {
         match field? {

@@ -41,6 +41,50 @@ impl Template {
         matches!(self.segments.get(variable.segments.clone()), Some([Segment::Single]))
     }
 
+    /// The segments of a variable as they are written.
+    pub fn text_of(&self, variable: &Variable) -> String {
+        let segments = self.segments.get(variable.segments.clone()).unwrap_or_default();
+        let texts: Vec<&str> = segments
+            .iter()
+            .map(|segment| match segment {
+                Segment::Literal(text) => text.as_str(),
+                Segment::Single => "*",
+                Segment::Multi => "**",
+            })
+            .collect();
+        texts.join("/")
+    }
+
+    /// The path with `{names}` instead of wildcards. `name` is told the variable that the wildcard is in, which wildcard of it (from 1) or of
+    /// the path it is, and how many the variable has.
+    pub fn write(&self, mut name: impl FnMut(Option<&Variable>, usize, usize) -> String) -> String {
+        let is_wildcard = |segment: &&Segment| !matches!(segment, Segment::Literal(_));
+        let mut path = String::new();
+        for (at, segment) in self.segments.iter().enumerate() {
+            path.push('/');
+            if let Segment::Literal(text) = segment {
+                percent::encode(text, b"!$&'()+,;=@", &mut path);
+                continue;
+            }
+            let variable = self.variables.iter().find(|variable| variable.segments.contains(&at));
+            let (from, to) =
+                variable.map_or((0, self.segments.len()), |v| (v.segments.start, v.segments.end));
+            let index = self.segments[from..=at].iter().filter(is_wildcard).count();
+            let count = self.segments[from..to].iter().filter(is_wildcard).count();
+            path.push('{');
+            path.push_str(&name(variable, index, count));
+            path.push('}');
+        }
+        if self.segments.is_empty() {
+            path.push('/');
+        }
+        if let Some(verb) = &self.verb {
+            path.push(':');
+            path.push_str(verb);
+        }
+        path
+    }
+
     /// Parses a template by the grammar of `google.api.http`.
     pub fn parse(text: &str) -> Result<Self> {
         let wrong = |why: &str| Error::new(format!("the path template {:?} {why}", shorten(text)));

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use clap::{Args, Subcommand};
 use http::Method;
+use sb_core::jobs::State;
 use serde_json::{Value, json};
 
 use super::messages::key_header;
@@ -50,7 +51,7 @@ pub enum JobCommand {
     /// List jobs, newest first
     List {
         /// Only those in this state
-        #[arg(long, value_parser = ["queued", "running", "succeeded", "failed", "cancelled", "expired"])]
+        #[arg(long, value_parser = State::ALL.map(State::name))]
         state: Option<String>,
         /// Only those of this method
         #[arg(long, value_name = "METHOD")]

@@ -14,8 +14,8 @@ mod profile;
 mod server;
 mod services;
 mod status;
-mod via;
 mod topics;
+mod via;
 
 use std::io::{IsTerminal, Write as _};
 use std::path::PathBuf;

@@ -99,9 +99,9 @@ pub async fn run(ctx: &Ctx, command: ServiceCommand) -> Result<u8, CliError> {
             use base64::Engine as _;
             let source = own(&client, "Services/GetSource", &json!({ "name": name })).await?;
             let text = source["descriptorSet"].as_str().unwrap_or_default();
-            let bytes = base64::engine::general_purpose::STANDARD
-                .decode(text)
-                .map_err(|why| CliError::new(exit::REFUSED, "SB0901", format!("the answer is not base64: {why}")))?;
+            let bytes = base64::engine::general_purpose::STANDARD.decode(text).map_err(|why| {
+                CliError::new(exit::REFUSED, "SB0901", format!("the answer is not base64: {why}"))
+            })?;
             match output {
                 None => out::bytes(&bytes)?,
                 Some(path) => std::fs::write(&path, bytes)
@@ -163,7 +163,11 @@ fn show(service: &Value) -> Result<(), CliError> {
             out::line(&format!("  {} {}", out::cell(&binding["httpMethod"]), out::cell(&binding["path"])))?;
         }
         let p99 = method["counts"]["p99"].as_str().map_or(String::new(), |d| format!(", 99 % within {d}"));
-        out::line(&format!("  {} succeeded, {failed} failed, {} running{p99}", count("succeeded"), count("running")))?;
+        out::line(&format!(
+            "  {} succeeded, {failed} failed, {} running{p99}",
+            count("succeeded"),
+            count("running")
+        ))?;
     }
     Ok(())
 }
@@ -176,7 +180,8 @@ pub fn expose(args: &ExposeArgs, json: bool, started: Instant) -> Result<(), Cli
     if is_file {
         protos.push(PathBuf::from(&args.target));
     } else {
-        let url = if args.target.contains("://") { args.target.clone() } else { format!("grpc://{}", args.target) };
+        let url =
+            if args.target.contains("://") { args.target.clone() } else { format!("grpc://{}", args.target) };
         lines.push(format!("target = {}", text(&url)));
     }
     if !protos.is_empty() {
@@ -195,8 +200,10 @@ pub fn expose(args: &ExposeArgs, json: bool, started: Instant) -> Result<(), Cli
     }
     let section = format!("[services.exposed]\n{}\n", lines.join("\n"));
     if let Some(file) = &args.save {
-        let failed = |why: std::io::Error| CliError::local(format!("{} cannot be written: {why}", file.display()));
-        let mut file_open = std::fs::OpenOptions::new().create(true).append(true).open(file).map_err(failed)?;
+        let failed =
+            |why: std::io::Error| CliError::local(format!("{} cannot be written: {why}", file.display()));
+        let mut file_open =
+            std::fs::OpenOptions::new().create(true).append(true).open(file).map_err(failed)?;
         file_open.write_all(format!("\n{section}").as_bytes()).map_err(failed)?;
         return out::line(&format!("added to {}:\n{section}", file.display()));
     }
@@ -244,7 +251,11 @@ fn tell(url: &str, keep: &str, json: bool) {
         for method in &methods {
             note!("  REST        POST {url}/{}", out::cell(&method["path"]));
             for binding in list(&method["bindings"]) {
-                note!("              {} {url}{}", out::cell(&binding["httpMethod"]), out::cell(&binding["path"]));
+                note!(
+                    "              {} {url}{}",
+                    out::cell(&binding["httpMethod"]),
+                    out::cell(&binding["path"])
+                );
             }
         }
         note!("  Connect     the same URLs        gRPC, gRPC-Web   {}", url.trim_start_matches("http://"));
@@ -275,8 +286,10 @@ pub async fn reply(ctx: &Ctx, args: &ReplyArgs) -> Result<u8, CliError> {
     let mut left = args.count;
     note!("answering {} (end with Ctrl-C)", args.method);
     while left != Some(0) {
-        let wanted = json!({ "methods": [args.method], "max": 1, "wait": "20s", "worker": "switchboard reply" });
-        let request = Request::new(Method::POST, "/jobs/take").json(&wanted).timeout(Some(Duration::from_secs(60)));
+        let wanted =
+            json!({ "methods": [args.method], "max": 1, "wait": "20s", "worker": "switchboard reply" });
+        let request =
+            Request::new(Method::POST, "/jobs/take").json(&wanted).timeout(Some(Duration::from_secs(60)));
         let taken = client.send(&request).await?.value()?;
         for job in list(&taken["jobs"]) {
             let id = out::cell(&job["id"]);

@@ -15,7 +15,13 @@ pub const PROTOCOLS: [&str; 5] = ["rest", "connect", "grpc", "grpc-web", "json-r
 const MAX_MESSAGE: usize = 128 << 20;
 
 /// Calls and gives the messages of the answer, each a JSON text.
-pub async fn call(target: Target, protocol: &str, path: &str, body: &[u8], timeout: Option<std::time::Duration>) -> Result<Vec<Bytes>, CliError> {
+pub async fn call(
+    target: Target,
+    protocol: &str,
+    path: &str,
+    body: &[u8],
+    timeout: Option<std::time::Duration>,
+) -> Result<Vec<Bytes>, CliError> {
     let body = if body.is_empty() { b"{}".as_slice() } else { body };
     match protocol {
         "connect" => connect(&Client::new(target)?, path, body, timeout).await,
@@ -37,7 +43,12 @@ fn failed(name: &str, message: &str) -> CliError {
     CliError::new(code, "SB0409", format!("{name}: {}", clean(message)))
 }
 
-async fn connect(client: &Client, path: &str, body: &[u8], timeout: Option<std::time::Duration>) -> Result<Vec<Bytes>, CliError> {
+async fn connect(
+    client: &Client,
+    path: &str,
+    body: &[u8],
+    timeout: Option<std::time::Duration>,
+) -> Result<Vec<Bytes>, CliError> {
     let request = Request::new(Method::POST, path)
         .header("content-type", "application/json")
         .header("connect-protocol-version", "1")
@@ -48,16 +59,22 @@ async fn connect(client: &Client, path: &str, body: &[u8], timeout: Option<std::
         return Ok(vec![answer.body]);
     }
     match serde_json::from_slice::<Value>(&answer.body) {
-        Ok(error) if error["code"].is_string() && error["type"].is_null() => {
-            Err(failed(error["code"].as_str().unwrap_or_default(), error["message"].as_str().unwrap_or_default()))
-        }
+        Ok(error) if error["code"].is_string() && error["type"].is_null() => Err(failed(
+            error["code"].as_str().unwrap_or_default(),
+            error["message"].as_str().unwrap_or_default(),
+        )),
         _ => Err(refusal(answer.status, &answer.body)),
     }
 }
 
-async fn json_rpc(client: &Client, path: &str, body: &[u8], timeout: Option<std::time::Duration>) -> Result<Vec<Bytes>, CliError> {
-    let params: Value =
-        serde_json::from_slice(body).map_err(|why| CliError::usage(format!("JSON-RPC needs JSON as the body: {why}")))?;
+async fn json_rpc(
+    client: &Client,
+    path: &str,
+    body: &[u8],
+    timeout: Option<std::time::Duration>,
+) -> Result<Vec<Bytes>, CliError> {
+    let params: Value = serde_json::from_slice(body)
+        .map_err(|why| CliError::usage(format!("JSON-RPC needs JSON as the body: {why}")))?;
     let call = json!({ "jsonrpc": "2.0", "id": 1, "method": path.trim_start_matches('/'), "params": params });
     let request = Request::new(Method::POST, "/rpc").json(&call).timeout(timeout);
     let answer = client.send(&request).await?.value()?;
@@ -69,7 +86,13 @@ async fn json_rpc(client: &Client, path: &str, body: &[u8], timeout: Option<std:
     Ok(vec![answer["result"].to_string().into()])
 }
 
-async fn grpc(client: &Client, kind: &str, path: &str, body: &[u8], timeout: Option<std::time::Duration>) -> Result<Vec<Bytes>, CliError> {
+async fn grpc(
+    client: &Client,
+    kind: &str,
+    path: &str,
+    body: &[u8],
+    timeout: Option<std::time::Duration>,
+) -> Result<Vec<Bytes>, CliError> {
     let mut message = BytesMut::with_capacity(body.len() + 5);
     message.put_u8(0);
     message.put_u32(u32::try_from(body.len()).map_err(|_| CliError::usage("the body is too large"))?);
@@ -90,7 +113,9 @@ async fn grpc(client: &Client, kind: &str, path: &str, body: &[u8], timeout: Opt
     }
     let (mut buffer, mut messages) = (BytesMut::new(), Vec::new());
     while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|why| CliError::new(exit::UNREACHABLE, "SB0001", format!("the connection broke: {why}")))?;
+        let frame = frame.map_err(|why| {
+            CliError::new(exit::UNREACHABLE, "SB0001", format!("the connection broke: {why}"))
+        })?;
         match frame.into_data() {
             Err(frame) => ended = frame.trailers_ref().map(status),
             Ok(data) => {
@@ -99,7 +124,11 @@ async fn grpc(client: &Client, kind: &str, path: &str, body: &[u8], timeout: Opt
                     let flag = head.first().copied().unwrap_or_default();
                     let length = head.iter().skip(1).fold(0usize, |n, b| n << 8 | usize::from(*b));
                     if length > MAX_MESSAGE {
-                        return Err(CliError::new(exit::REFUSED, "SB0205", "a message of the answer is too large"));
+                        return Err(CliError::new(
+                            exit::REFUSED,
+                            "SB0205",
+                            "a message of the answer is too large",
+                        ));
                     }
                     if buffer.len() < 5 + length {
                         break;
@@ -125,7 +154,9 @@ async fn grpc(client: &Client, kind: &str, path: &str, body: &[u8], timeout: Opt
 fn trailers(bytes: &[u8]) -> HeaderMap {
     let text = String::from_utf8_lossy(bytes);
     let pairs = text.lines().filter_map(|line| line.split_once(':'));
-    let pairs = pairs.filter_map(|(name, value)| Some((name.trim().to_ascii_lowercase().parse().ok()?, value.trim().parse().ok()?)));
+    let pairs = pairs.filter_map(|(name, value)| {
+        Some((name.trim().to_ascii_lowercase().parse().ok()?, value.trim().parse().ok()?))
+    });
     pairs.collect::<Vec<(http::HeaderName, http::HeaderValue)>>().into_iter().collect()
 }
 

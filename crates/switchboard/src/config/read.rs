@@ -4,8 +4,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use super::fault::Fault;
-use super::services;
 use super::model::*;
+use super::services;
 use super::tree::{Entry, Node, Span, Value};
 use super::units;
 use super::walk::{Table, Walk};

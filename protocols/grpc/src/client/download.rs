@@ -246,7 +246,7 @@ impl Download {
 
     fn poll_part(&mut self, cx: &mut Context<'_>) -> Poll<Part> {
         loop {
-            match self.envelopes.next() {
+            match self.envelopes.take() {
                 Ok(Some(envelope)) => return Poll::Ready(self.part(envelope)),
                 Ok(None) => {}
                 Err(_) => return Poll::Ready(self.end(too_large(self.limit).into())),

@@ -163,10 +163,10 @@ pub(crate) fn unpack(packing: Packing, bytes: Bytes, limit: usize) -> Result<Byt
 fn broken(error: hyper::Error) -> Status {
     let mut source = std::error::Error::source(&error);
     while let Some(cause) = source {
-        if let Some(reset) = cause.downcast_ref::<h2::Error>() {
-            if reset.reason() == Some(h2::Reason::CANCEL) {
-                return Status::new(Code::Cancelled, "the client cancelled the call");
-            }
+        if let Some(reset) = cause.downcast_ref::<h2::Error>()
+            && reset.reason() == Some(h2::Reason::CANCEL)
+        {
+            return Status::new(Code::Cancelled, "the client cancelled the call");
         }
         source = cause.source();
     }
@@ -210,7 +210,7 @@ impl Enveloped {
 
     fn poll_message(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Status>>> {
         loop {
-            match self.envelopes.next() {
+            match self.envelopes.take() {
                 Ok(Some(envelope)) => return Poll::Ready(Some(self.message(envelope))),
                 Ok(None) => {}
                 Err(_) => return Poll::Ready(Some(Err(too_large(self.limit)))),

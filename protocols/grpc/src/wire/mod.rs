@@ -64,7 +64,7 @@ impl Envelopes {
     }
 
     /// The next envelope; `None` while it is not complete.
-    pub fn next(&mut self) -> Result<Option<Envelope>, TooLarge> {
+    pub fn take(&mut self) -> Result<Option<Envelope>, TooLarge> {
         let (flags, len) = match self.head {
             Some(head) => head,
             None => {
@@ -135,7 +135,7 @@ mod tests {
             let mut seen = Vec::new();
             for piece in stream.chunks(size) {
                 cut.push(Bytes::copy_from_slice(piece));
-                while let Some(next) = cut.next().unwrap() {
+                while let Some(next) = cut.take().unwrap() {
                     seen.push((next.flags, next.data.len()));
                 }
             }
@@ -154,22 +154,22 @@ mod tests {
     fn lengths_beyond_the_limit_are_refused_at_the_head() {
         let mut cut = Envelopes::new(10);
         cut.push(Bytes::from_static(&[0, 0, 0, 0, 11]));
-        assert_eq!(cut.next(), Err(TooLarge));
+        assert_eq!(cut.take(), Err(TooLarge));
         let mut cut = Envelopes::new(10);
         cut.push(Bytes::from_static(&[0, 0xff, 0xff, 0xff, 0xff]));
-        assert_eq!(cut.next(), Err(TooLarge));
+        assert_eq!(cut.take(), Err(TooLarge));
         // The end may be larger than a message.
         let mut cut = Envelopes::new(10);
         cut.push(envelope(END_STREAM, &[b' '; 100]));
-        assert_eq!(cut.next().unwrap().unwrap().data.len(), 100);
+        assert_eq!(cut.take().unwrap().unwrap().data.len(), 100);
         // A cut-off message is noticed.
         let mut cut = Envelopes::new(10);
         cut.push(Bytes::from_static(&[0, 0, 0, 0, 3, 1]));
-        assert_eq!(cut.next(), Ok(None));
+        assert_eq!(cut.take(), Ok(None));
         assert!(!cut.is_complete());
         let mut cut = Envelopes::new(10);
         cut.push(Bytes::from_static(&[0, 0]));
-        assert_eq!(cut.next(), Ok(None));
+        assert_eq!(cut.take(), Ok(None));
         assert!(!cut.is_complete());
     }
 }
