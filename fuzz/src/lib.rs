@@ -7,6 +7,7 @@
 mod disk;
 mod graph;
 mod net;
+mod rpc;
 mod schema;
 mod text;
 mod thrift;
@@ -14,6 +15,7 @@ mod thrift;
 pub use disk::{core_frame, golden_frames, journal};
 pub use graph::graphql;
 pub use net::{deflate, guard, recognise, websocket};
+pub use rpc::grpc;
 pub use schema::{descriptors, json_to_proto_target, proto_to_json_target, rest};
 pub use text::{address, config, tokens};
 pub use thrift::{frame as thrift_header, idl as thrift_idl, stream as thrift_stream, value as thrift_value};
@@ -39,6 +41,7 @@ pub const TARGETS: &[Target] = &[
     ("recognise", recognise),
     ("echo", echo),
     ("http_wire", http_wire),
+    ("grpc", grpc),
     ("tokens", tokens),
     ("config", config),
     ("thrift_stream", thrift_stream),

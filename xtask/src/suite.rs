@@ -97,7 +97,7 @@ fn all(suite: &mut Suite) {
     });
     suite.step("http by python", 15, |s| {
         let folder = s.root.join("interop/http/python");
-        s.python(&folder.join("requirements.txt"), |s, python| {
+        s.python(&folder.join("requirements.txt"), "python", |s, python| {
             s.exec(
                 Command::new(python)
                     .args(["-m", "pytest", "-q", "-p", "no:cacheprovider"])
@@ -120,11 +120,24 @@ fn all(suite: &mut Suite) {
     });
     suite.step("graphql by python", 10, |s| {
         let folder = s.root.join("interop/graphql/python");
-        s.python_in("graphql-python", &folder.join("requirements.txt"), |s, python| {
+        s.python(&folder.join("requirements.txt"), "graphql-python", |s, python| {
             s.graphql(|s, services| {
                 let mut tests = Command::new(python);
                 tests.args(["-m", "pytest", "-q", "-p", "no:cacheprovider"]);
                 s.exec(tests.env("GRAPHQL_SERVICES", services).current_dir(&folder))
+            })
+        })
+    });
+    suite.step("connect conformance", 30, |s| {
+        s.rpc(|s| s.exec(Command::new("python3").arg("interop/connect/run.py").current_dir(s.root)))
+    });
+    suite.step("grpc by python, node and go", 10, |s| {
+        let folder = s.root.join("interop/grpc");
+        s.rpc(|s| {
+            s.node(&folder.join("node"), |s| {
+                s.python(&folder.join("requirements.txt"), "grpc-python", |s, python| {
+                    s.exec(Command::new(python).arg("run.py").current_dir(&folder))
+                })
             })
         })
     });
@@ -158,6 +171,16 @@ fn all(suite: &mut Suite) {
             })
         })
     });
+    for example in ["user-service", "shop"] {
+        suite.step(&format!("example: {example}"), 10, |s| {
+            let folder = s.root.join("examples/user-service");
+            s.node(&folder.join("node"), |s| {
+                s.python(&folder.join("python/requirements.txt"), "examples-python", |s, python| {
+                    s.exec(Command::new(python).arg(format!("examples/{example}/test/run.py")).current_dir(s.root))
+                })
+            })
+        });
+    }
     suite.step("docs: patterns", 10, |s| {
         s.debian(
             "curl",
@@ -363,18 +386,19 @@ impl Step<'_> {
         then(self, &target.join("debug/examples/services"))
     }
 
-    /// Goes on with the Python of a virtual environment that holds exactly these requirements.
-    fn python(&self, requirements: &Path, then: impl FnOnce(&Self, &Path) -> Outcome) -> Outcome {
-        self.python_in("python", requirements, then)
+    /// Goes on with Go, and the adapter by which suites of RPC protocols reach this project.
+    fn rpc(&self, then: impl FnOnce(&Self) -> Outcome) -> Outcome {
+        if find("go").is_none() {
+            return Missing("go".into());
+        }
+        match self.exec(&mut self.cargo(&["build", "--locked", "-p", "sb-connect-adapter"])) {
+            Passed => then(self),
+            other => other,
+        }
     }
 
-    /// The same, in an environment of its own.
-    fn python_in(
-        &self,
-        name: &str,
-        requirements: &Path,
-        then: impl FnOnce(&Self, &Path) -> Outcome,
-    ) -> Outcome {
+    /// Goes on with the Python of a virtual environment, of this name, that holds exactly these requirements.
+    fn python(&self, requirements: &Path, name: &str, then: impl FnOnce(&Self, &Path) -> Outcome) -> Outcome {
         let Ok(wanted) = fs::read_to_string(requirements) else {
             return Missing(requirements.display().to_string());
         };

@@ -12,6 +12,7 @@ mod directory;
 pub mod engine;
 pub mod index;
 pub mod mount;
+pub mod origin;
 mod part;
 pub mod problem;
 pub mod request;
