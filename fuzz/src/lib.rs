@@ -7,11 +7,13 @@
 mod disk;
 mod net;
 mod schema;
+mod rpc;
 mod text;
 
 pub use disk::{core_frame, golden_frames, journal};
 pub use net::{deflate, guard, recognise, websocket};
 pub use schema::{descriptors, json_to_proto_target, proto_to_json_target, rest};
+pub use rpc::jsonrpc;
 pub use text::{address, config, tokens};
 
 use bytes::{Bytes, BytesMut};
@@ -41,6 +43,7 @@ pub const TARGETS: &[Target] = &[
     ("proto_to_json", proto_to_json_target),
     ("descriptors", descriptors),
     ("rest", rest),
+    ("jsonrpc", jsonrpc),
 ];
 
 /// The readers of numbers, lengths and text. The first bytes say what is read from the rest.

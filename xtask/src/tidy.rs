@@ -19,7 +19,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("switchboard", &["*"]),
     ("xtask", &[]),
 ];
-const PROTOCOL: &[&str] = &["sb-board", "sb-core", "sb-wirekit"];
+const PROTOCOL: &[&str] = &["sb-board", "sb-core", "sb-schema", "sb-wirekit"];
 
 /// The core has no I/O, no clock, no randomness, no async runtime; these crates would bring them.
 const NOT_IN_CORE: &[&str] =

@@ -16,6 +16,7 @@ mod part;
 pub mod problem;
 pub mod sign;
 pub mod tail;
+pub mod web;
 
 pub use access::Access;
 pub use auth::Credentials;

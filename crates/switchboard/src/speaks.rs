@@ -5,6 +5,8 @@ use sb_board::mount::Descriptor;
 /// Every protocol, in the order in which they are asked about an HTTP request.
 pub static SPEAKS: &[&Descriptor] = &[
     &sb_echo::WEB,
+    &sb_jsonrpc::DESCRIPTOR,
+    &sb_mcp::DESCRIPTOR,
     // Answers every path, so it is the last to be asked.
     &sb_http::DESCRIPTOR,
     &sb_echo::LINES,
