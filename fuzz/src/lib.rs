@@ -6,6 +6,7 @@
 
 mod disk;
 mod graph;
+mod jsonrpc;
 mod net;
 mod rpc;
 mod schema;
@@ -17,6 +18,7 @@ pub use graph::graphql;
 pub use net::{deflate, guard, recognise, websocket};
 pub use rpc::grpc;
 pub use schema::{descriptors, json_to_proto_target, proto_to_json_target, rest};
+pub use jsonrpc::jsonrpc;
 pub use text::{address, config, tokens};
 pub use thrift::{frame as thrift_header, idl as thrift_idl, stream as thrift_stream, value as thrift_value};
 
@@ -53,6 +55,7 @@ pub const TARGETS: &[Target] = &[
     ("descriptors", descriptors),
     ("rest", rest),
     ("graphql", graphql),
+    ("jsonrpc", jsonrpc),
 ];
 
 /// The readers of numbers, lengths and text. The first bytes say what is read from the rest.

@@ -31,6 +31,15 @@ fn write_seeds(root: &Path) {
         fs::create_dir_all(&folder).unwrap();
         fs::write(folder.join(name), bytes).unwrap();
     };
+    for (name, text) in [
+        ("named", r#"{"jsonrpc": "2.0", "method": "a.B/C", "params": {"name": "x"}, "id": 1.50}"#),
+        ("positional", r#"{"jsonrpc":"2.0","method":"C","params":["x",[1],null,5],"id":"\u0061","sb":{"async":true,"wait":"5s","key":"k"}}"#),
+        ("batch", r#"[{"jsonrpc":"2.0","method":"notify"},1,{"foo":"boo"},{"jsonrpc":"2.0","method":"m","id":null}]"#),
+        ("twice", r#"{"jsonrpc":"2.0","method":"m","id":1,"id":2}"#),
+        ("uri", "sb://topics/a.b/0-17"),
+    ] {
+        write("jsonrpc", name, text.as_bytes());
+    }
     write("wirekit", "numbers", b"\x00\x01\x02\x03\x04\x05\x06\x07\x08\x09\x0a\x0b\x05\x06\x07\x08\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01\x80\x01\x03abc\x04text0123456789abcdef0123456789abcdef");
     write("address", "plain", b"orders.eu.created\norders.*.created\norders.>\n#.created\norders/eu/created\norders/+/created\na.%2E.%");
     write("address", "wild", b"#.a.#.b\n*.#.>\na.b\n#.b.#.a\n%2A.%23\na b\n$SYS/x");

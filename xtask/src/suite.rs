@@ -141,6 +141,9 @@ fn all(suite: &mut Suite) {
             })
         })
     });
+    for (protocol, python) in [("jsonrpc", "jsonrpc-python"), ("mcp", "mcp-python")] {
+        suite.step(&format!("{protocol} by python and node"), 15, |s| s.services(protocol, python));
+    }
     let cycles = pick("25", "500", "2000");
     suite.step(&format!("kill -9, {cycles} cycles"), 240, |s| {
         s.script("interop/crash/crash.py", &["--cycles", cycles])
@@ -397,7 +400,35 @@ impl Step<'_> {
         }
     }
 
-    /// Goes on with the Python of a virtual environment, of this name, that holds exactly these requirements.
+    /// Client libraries of a protocol in Python and Node, against the server with the services of the tests.
+    fn services(&self, protocol: &str, python: &str) -> Outcome {
+        let folder = self.root.join("interop").join(protocol);
+        let target =
+            std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| self.root.join("target"), PathBuf::from);
+        let server = target.join("debug/examples/rpc");
+        match self.exec(&mut self.cargo(&["build", "--locked", "-p", "sb-suite", "--example", "rpc"])) {
+            Passed => {}
+            other => return other,
+        }
+        let by_python = self.python(&folder.join("python/requirements.txt"), python, |s, python| {
+            s.exec(
+                Command::new(python)
+                    .arg("run.py")
+                    .env("RPC_SERVER", &server)
+                    .current_dir(folder.join("python")),
+            )
+        });
+        match by_python {
+            Passed => {}
+            other => return other,
+        }
+        let node = folder.join("node");
+        self.node(&node, |s| {
+            s.exec(Command::new("node").arg("--test").env("RPC_SERVER", &server).current_dir(&node))
+        })
+    }
+
+    /// Goes on with the Python of a virtual environment that holds exactly these requirements.
     fn python(&self, requirements: &Path, name: &str, then: impl FnOnce(&Self, &Path) -> Outcome) -> Outcome {
         let Ok(wanted) = fs::read_to_string(requirements) else {
             return Missing(requirements.display().to_string());

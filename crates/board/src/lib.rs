@@ -19,6 +19,7 @@ pub mod request;
 mod shared;
 pub mod sign;
 pub mod tail;
+pub mod web;
 
 pub use access::Access;
 pub use auth::Credentials;

@@ -1,5 +1,7 @@
 //! What the tests over the whole share: a server with every protocol on a free port, and clients made of plain bytes.
 
+pub mod rpc;
+
 use sb_board::auth::Authority;
 use sb_board::mount::Descriptor;
 use sb_board::{Board, HttpSettings, Settings};
@@ -12,7 +14,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 /// Every protocol there is.
-pub static ALL: &[&Descriptor] = &[&sb_http::DESCRIPTOR, &sb_echo::LINES, &sb_echo::WEB];
+pub static ALL: &[&Descriptor] =
+    &[&sb_jsonrpc::DESCRIPTOR, &sb_mcp::DESCRIPTOR, &sb_http::DESCRIPTOR, &sb_echo::LINES, &sb_echo::WEB];
 
 /// A running server that keeps everything in memory.
 pub struct Running {
@@ -22,11 +25,16 @@ pub struct Running {
     pub addr: SocketAddr,
 }
 
-/// Starts one.
+/// Starts one that anybody may use.
 pub async fn start() -> Running {
+    start_with(Authority::new([], Vec::new(), BTreeMap::new())).await
+}
+
+/// Starts one with these credentials.
+pub async fn start_with(authority: Authority) -> Running {
     let settings = Settings {
         dir: None,
-        authority: Authority::new([], Vec::new(), BTreeMap::new()),
+        authority,
         http: HttpSettings { heartbeat_ms: 15_000, max_body: 8 << 20, echo: true, ..HttpSettings::default() },
         memory: 64 << 20,
         max_message: 1 << 20,
@@ -59,6 +67,50 @@ impl Raw {
         self.stream.write_all(bytes).await.expect("the server takes bytes");
     }
 
+    /// Becomes a WebSocket.
+    pub async fn websocket(&mut self, target: &str) {
+        let head = format!(
+            "GET {target} HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+        );
+        self.send(head.as_bytes()).await;
+        let head = self.until(b"\r\n\r\n").await;
+        assert!(head.starts_with(b"HTTP/1.1 101"), "{}", String::from_utf8_lossy(&head));
+    }
+
+    /// Sends a text message on the WebSocket, masked with zeros.
+    pub async fn send_text(&mut self, text: &str) {
+        let mut frame = vec![0x81];
+        match u8::try_from(text.len()) {
+            Ok(len @ 0..=125) => frame.push(0x80 | len),
+            _ => {
+                frame.push(0x80 | 127);
+                frame.extend_from_slice(&(text.len() as u64).to_be_bytes());
+            }
+        }
+        frame.extend_from_slice(&[0; 4]);
+        frame.extend_from_slice(text.as_bytes());
+        self.send(&frame).await;
+    }
+
+    /// The next message of the WebSocket: its opcode, and its bytes.
+    pub async fn frame(&mut self) -> (u8, Vec<u8>) {
+        let head = self.exactly(2).await;
+        let len = match head[1] {
+            126 => u64::from(u16::from_be_bytes(self.exactly(2).await.try_into().expect("two bytes"))),
+            127 => u64::from_be_bytes(self.exactly(8).await.try_into().expect("eight bytes")),
+            len => u64::from(len),
+        };
+        (head[0] & 15, self.exactly(len as usize).await)
+    }
+
+    /// The next message of the WebSocket, which is text.
+    pub async fn text(&mut self) -> String {
+        let (opcode, bytes) = self.frame().await;
+        assert_eq!(opcode, 1, "{bytes:?}");
+        String::from_utf8(bytes).expect("UTF-8")
+    }
+
     /// Reads until `wanted` has come, and gives everything up to its end.
     pub async fn until(&mut self, wanted: &[u8]) -> Vec<u8> {
         let search = async {
@@ -66,7 +118,8 @@ impl Raw {
                 if let Some(at) = find(&self.seen, wanted) {
                     return self.seen.drain(..at + wanted.len()).collect();
                 }
-                let mut buffer = [0; 65536];
+                // On the heap: it is part of every test's future otherwise.
+                let mut buffer = vec![0; 65536];
                 let n = self.stream.read(&mut buffer).await.expect("bytes of the server");
                 assert!(n > 0, "the server closed; it had sent {:?}", String::from_utf8_lossy(&self.seen));
                 self.seen.extend_from_slice(&buffer[..n]);
@@ -79,10 +132,21 @@ impl Raw {
         }
     }
 
+    /// Reads until the server closes.
+    pub async fn rest(&mut self) -> Vec<u8> {
+        let read = async {
+            let mut all = std::mem::take(&mut self.seen);
+            // A connection that is reset behind its answer has given that answer.
+            let _ = self.stream.read_to_end(&mut all).await;
+            all
+        };
+        tokio::time::timeout(Duration::from_secs(20), read).await.expect("the server closes")
+    }
+
     /// Reads exactly `n` bytes.
     pub async fn exactly(&mut self, n: usize) -> Vec<u8> {
         while self.seen.len() < n {
-            let mut buffer = [0; 65536];
+            let mut buffer = vec![0; 65536];
             let got = self.stream.read(&mut buffer).await.expect("bytes of the server");
             assert!(got > 0, "the server closed");
             self.seen.extend_from_slice(&buffer[..got]);

@@ -10,6 +10,8 @@ pub static SPEAKS: &[&Descriptor] = &[
     &sb_grpc::GRPC,
     &sb_grpc::GRPC_WEB,
     &sb_grpc::CONNECT,
+    &sb_jsonrpc::DESCRIPTOR,
+    &sb_mcp::DESCRIPTOR,
     // Answers every path, so it is the last to be asked.
     &sb_http::DESCRIPTOR,
     &sb_thrift::DESCRIPTOR,
