@@ -100,7 +100,8 @@ async fn publish(
     dialer: &Arc<dyn Dialer>,
 ) -> Result<(), CliError> {
     let mut builder = Builder::new();
-    sb_api::add_to(&mut builder).map_err(|e| CliError::local(format!("the own API cannot be described: {e}")))?;
+    sb_api::add_to(&mut builder)
+        .map_err(|e| CliError::local(format!("the own API cannot be described: {e}")))?;
     let mut services: Vec<call::Service> = Vec::new();
     for described in all.iter().flatten() {
         let config = &described.config;
@@ -249,7 +250,8 @@ fn from_files(service: &Service) -> Result<Described, CliError> {
         }
     }
     if !thrift.found.is_empty() {
-        let files: Vec<(&str, &str)> = thrift.found.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
+        let files: Vec<(&str, &str)> =
+            thrift.found.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
         let translated = sb_thrift::idl::to_proto(&files).map_err(|e| wrong(service, e))?;
         for note in &translated.notes {
             tracing::info!(service = %service.name, note, "not all of a .thrift file is carried over");

@@ -112,7 +112,9 @@ fn entity(walk: &mut Walk<'_>, entry: &Entry) -> Entity {
 /// `package.Service/Method`.
 fn call(walk: &mut Walk<'_>, node: Option<&Node>) -> Option<String> {
     let text = walk.text(node, "\"blog.v1.Posts/ListPosts\"")?;
-    if text.split_once('/').is_none_or(|(service, method)| service.is_empty() || method.is_empty() || method.contains('/'))
+    if text
+        .split_once('/')
+        .is_none_or(|(service, method)| service.is_empty() || method.is_empty() || method.contains('/'))
         && let Some(node) = node
     {
         fault_at(walk, node, format!("`{text}` is not a method: package.Service/Method"));
@@ -124,7 +126,11 @@ fn call(walk: &mut Walk<'_>, node: Option<&Node>) -> Option<String> {
 fn pairs(walk: &mut Walk<'_>, node: Option<&Node>) -> BTreeMap<String, String> {
     let Some(node) = node else { return BTreeMap::new() };
     if !matches!(node.value, Value::Table(_)) {
-        fault_at(walk, node, format!("expected a table such as {{ user_id = \"id\" }}, found {}", node.value.kind()));
+        fault_at(
+            walk,
+            node,
+            format!("expected a table such as {{ user_id = \"id\" }}, found {}", node.value.kind()),
+        );
         return BTreeMap::new();
     }
     let mut pairs = BTreeMap::new();
