@@ -109,6 +109,25 @@ fn all(suite: &mut Suite) {
         let folder = s.root.join("interop/http/node");
         s.node(&folder, |s| s.exec(Command::new("node").arg("--test").current_dir(&folder)))
     });
+    suite.step("graphql by node", 15, |s| {
+        let folder = s.root.join("interop/graphql/node");
+        s.node(&folder, |s| {
+            s.graphql(|s, services| {
+                let mut tests = Command::new("node");
+                s.exec(tests.arg("--test").env("GRAPHQL_SERVICES", services).current_dir(&folder))
+            })
+        })
+    });
+    suite.step("graphql by python", 10, |s| {
+        let folder = s.root.join("interop/graphql/python");
+        s.python(&folder.join("requirements.txt"), "graphql-python", |s, python| {
+            s.graphql(|s, services| {
+                let mut tests = Command::new(python);
+                tests.args(["-m", "pytest", "-q", "-p", "no:cacheprovider"]);
+                s.exec(tests.env("GRAPHQL_SERVICES", services).current_dir(&folder))
+            })
+        })
+    });
     suite.step("connect conformance", 30, |s| {
         s.rpc(|s| s.exec(Command::new("python3").arg("interop/connect/run.py").current_dir(s.root)))
     });
@@ -132,6 +151,16 @@ fn all(suite: &mut Suite) {
     suite.step("WebSocket by Autobahn", 60, |s| {
         s.script("interop/autobahn/run.py", if tier == Tier::Change { &[] } else { &["--all"] })
     });
+    suite.step("Thrift by Python and Node", 15, |s| {
+        s.debian(
+            "thrift-compiler",
+            || find("thrift"),
+            |s, _| match quiet(Command::new("npm").arg("--version")) {
+                true => s.script("interop/thrift/run.py", &[]),
+                false => Missing("node with npm".into()),
+            },
+        )
+    });
     suite.step("full disk", 10, |s| s.script("interop/crash/full_disk.py", &[]));
     suite.step("console in a browser", 15, |s| s.console());
     suite.step("example: code runner", 15, |s| {
@@ -142,6 +171,16 @@ fn all(suite: &mut Suite) {
             })
         })
     });
+    for example in ["user-service", "shop"] {
+        suite.step(&format!("example: {example}"), 10, |s| {
+            let folder = s.root.join("examples/user-service");
+            s.node(&folder.join("node"), |s| {
+                s.python(&folder.join("python/requirements.txt"), "examples-python", |s, python| {
+                    s.exec(Command::new(python).arg(format!("examples/{example}/test/run.py")).current_dir(s.root))
+                })
+            })
+        });
+    }
     suite.step("docs: patterns", 10, |s| {
         s.debian(
             "curl",
@@ -333,6 +372,18 @@ impl Step<'_> {
             Passed => skip_of(&fs::read_to_string(&self.log).unwrap_or_default()).map_or(Passed, Skipped),
             other => other,
         }
+    }
+
+    /// Goes on with the services that the clients of GraphQL talk to, an example of the protocol's crate.
+    fn graphql(&self, then: impl FnOnce(&Self, &Path) -> Outcome) -> Outcome {
+        let built =
+            self.exec(&mut self.cargo(&["build", "--locked", "-p", "sb-graphql", "--example", "services"]));
+        if !matches!(built, Passed) {
+            return built;
+        }
+        let target =
+            std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| self.root.join("target"), PathBuf::from);
+        then(self, &target.join("debug/examples/services"))
     }
 
     /// Goes on with Go, and the adapter by which suites of RPC protocols reach this project.

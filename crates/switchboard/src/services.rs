@@ -234,16 +234,28 @@ fn from_files(service: &Service) -> Result<Described, CliError> {
             texts.roots.push(path.clone());
         }
     }
+    let mut thrift = Texts { roots: texts.roots.clone(), ..Texts::default() };
     for path in &service.protos {
         let kind = path.extension().and_then(|e| e.to_str()).unwrap_or_default();
         if path.is_dir() {
             texts.folder(path, path).map_err(|e| wrong(service, e))?;
         } else if kind == "proto" {
             texts.given(path).map_err(|e| wrong(service, e))?;
+        } else if kind == "thrift" {
+            thrift.given(path).map_err(|e| wrong(service, e))?;
         } else {
             let bytes = read(path).map_err(|e| wrong(service, e))?;
             builder.descriptor_set(&bytes).map_err(|e| wrong(service, format!("{}: {e}", path.display())))?;
         }
+    }
+    if !thrift.found.is_empty() {
+        let files: Vec<(&str, &str)> = thrift.found.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
+        let translated = sb_thrift::idl::to_proto(&files).map_err(|e| wrong(service, e))?;
+        for note in &translated.notes {
+            tracing::info!(service = %service.name, note, "not all of a .thrift file is carried over");
+        }
+        texts.named.extend(thrift.named.iter().map(|name| sb_thrift::idl::proto_path(name)));
+        texts.found.extend(translated.protos);
     }
     for (name, text) in &texts.found {
         builder.text(name, text).map_err(|e| wrong(service, e))?;
@@ -335,10 +347,11 @@ impl Texts {
     }
 }
 
-/// The names in `import "…";` lines. A comment that looks like one does no harm: the file is read in vain.
+/// The names in `import "…";` lines of `.proto` and `include "…"` lines of `.thrift` files. A comment that looks like one does no harm: the file is read in vain.
 fn imports(text: &str) -> impl Iterator<Item = &str> {
     text.lines().filter_map(|line| {
-        let rest = line.trim_start().strip_prefix("import")?.trim_start();
+        let line = line.trim_start();
+        let rest = line.strip_prefix("import").or_else(|| line.strip_prefix("include"))?.trim_start();
         let rest =
             rest.strip_prefix("public").or_else(|| rest.strip_prefix("weak")).unwrap_or(rest).trim_start();
         let quote = rest.chars().next().filter(|c| matches!(c, '"' | '\''))?;

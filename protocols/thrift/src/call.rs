@@ -5,7 +5,8 @@ use crate::map::{self, Method, Plan};
 use crate::wire::{Envelope, Event, Head, Incoming, Kind, Proto, Reader, WireError, Writer};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
-use sb_board::call::{Call, Codec, Status};
+use sb_board::call::{Call, Codec, Services, Status};
+use sb_board::request::parse_duration;
 use sb_board::{Access, Board};
 use sb_core::model::Error;
 use std::sync::Arc;
@@ -67,20 +68,21 @@ pub(crate) async fn answer(
     incoming: Incoming,
 ) -> Option<Answer> {
     let mut reader = Reader::new(&incoming.body, incoming.proto);
-    let head = match reader.head() {
+    let mut head = match reader.head() {
         Ok(head) => head,
         Err(error) => return Some(refuse(&incoming.envelope, incoming.proto, None, error)),
     };
     let oneway = head.kind == Kind::Oneway;
     let plan = map::plan(asked.board);
+    let access = login(&asked.metadata);
     let found = match head.kind {
-        Kind::Call | Kind::Oneway => find(&asked, &plan, &head.name),
+        Kind::Call | Kind::Oneway => find(&asked, access.as_ref().ok(), &plan, &head.name),
         Kind::Reply | Kind::Exception => {
             application(Application::InvalidMessageType, "a call was expected, and this is an answer")
         }
     };
     let limit = limit(asked.board);
-    let done = match login(&asked.metadata) {
+    let done = match access {
         // Who may not come in is not told what there is.
         Err(error) => Err(Refusal::Status(error.into())),
         Ok(access) => match &found {
@@ -92,6 +94,10 @@ pub(crate) async fn answer(
         },
     };
     let method = found.ok();
+    // As `TMultiplexedProcessor` has it, an answer bears the method's name alone.
+    if let Some((_, name)) = head.name.split_once(':') {
+        head.name = name.to_owned();
+    }
     if oneway || method.is_some_and(|method| method.plain.as_ref().is_some_and(|plain| plain.oneway)) {
         return None;
     }
@@ -104,7 +110,9 @@ pub(crate) async fn answer(
                 Err(fault) => Some(fail(&plan, method, &fault.of_answer(), &head, &incoming, limit)),
             }
         }
-        (Err(Refusal::Status(status)), Some(method)) => Some(fail(&plan, method, &status, &head, &incoming, limit)),
+        (Err(Refusal::Status(status)), Some(method)) => {
+            Some(fail(&plan, method, &status, &head, &incoming, limit))
+        }
         (Err(refusal), _) => {
             let (kind, text) = match refusal {
                 Refusal::Application(kind, text) => (kind, text),
@@ -137,10 +145,11 @@ async fn perform(
             Some(_) => return application(Application::ProtocolError, fault.to_string()),
         },
     };
-    let wanted = metadata.get("sb-timeout").and_then(|value| span(value.to_str().ok()?));
+    let wanted = metadata.get("sb-timeout").and_then(|value| parse_duration(value.to_str().ok()?));
+    let wanted = wanted.map_or(PATIENCE, Duration::from_millis);
     let call = Call {
         metadata: only_metadata(&metadata),
-        deadline: Some(Instant::now() + wanted.unwrap_or(PATIENCE)),
+        deadline: Some(Instant::now() + wanted),
         ..Call::unary(method.path.as_str(), Codec::Proto, request.into())
     };
     let reply = access.call(call).await?;
@@ -152,7 +161,12 @@ async fn perform(
 }
 
 /// Looks up what a message names: `method`, or `Service:method`.
-fn find<'p>(asked: &Asked<'_>, plan: &'p Plan, name: &str) -> Result<&'p Method, Refusal> {
+fn find<'p>(
+    asked: &Asked<'_>,
+    access: Option<&Access>,
+    plan: &'p Plan,
+    name: &str,
+) -> Result<&'p Method, Refusal> {
     let (service, name) = match name.split_once(':') {
         Some((service, name)) => (Some(service), name),
         None => (None, name),
@@ -171,26 +185,51 @@ fn find<'p>(asked: &Asked<'_>, plan: &'p Plan, name: &str) -> Result<&'p Method,
     };
     let one = match &found[..] {
         [one] => Some(*one),
-        several => several.iter().find(exact).copied(),
+        [first, others @ ..] => match others.iter().all(|other| same(&services, first, other)) {
+            true => Some(*first),
+            false => found.iter().find(exact).copied(),
+        },
+        [] => None,
     };
     if let Some(method) = one.and_then(|path| plan.method(path)) {
         return Ok(method);
     }
     if found.is_empty() {
-        return application(Application::UnknownMethod, unknown(asked, plan, service, name));
+        return application(Application::UnknownMethod, unknown(asked, access, plan, service, name));
     }
-    let names: Vec<String> =
-        found.iter().take(5).filter_map(|path| Some(format!("{}:{name}", path.rsplit_once('/')?.0))).collect();
+    let names: Vec<String> = found
+        .iter()
+        .filter(|path| access.is_some_and(|access| access.may_call(path)))
+        .take(5)
+        .filter_map(|path| Some(format!("{}:{name}", path.rsplit_once('/')?.0)))
+        .collect();
     application(
         Application::UnknownMethod,
         format!("several services have a method {name}; use TMultiplexedProtocol: {}", names.join(" or ")),
     )
 }
 
-fn unknown(asked: &Asked<'_>, plan: &Plan, service: Option<&str>, name: &str) -> String {
+/// Whether it does not matter which of two methods is called: one was inherited from the other.
+fn same(services: &Services, one: &str, other: &str) -> bool {
+    let (Some(one), Some(other)) = (services.method(one), services.method(other)) else { return false };
+    one.method.input == other.method.input
+        && one.method.output == other.method.output
+        && Arc::ptr_eq(&one.service.provider, &other.service.provider)
+}
+
+/// Names that are near are told to those who may call them.
+fn unknown(
+    asked: &Asked<'_>,
+    access: Option<&Access>,
+    plan: &Plan,
+    service: Option<&str>,
+    name: &str,
+) -> String {
     let services = asked.board.services();
     let service = service.or(asked.service);
-    let shown = |path: &str| services.shown(path, NAME).is_some();
+    let shown = |path: &str| {
+        services.shown(path, NAME).is_some() && access.is_some_and(|access| access.may_call(path))
+    };
     let text = match service {
         Some(service) => format!("there is no method {name} of a service {service}"),
         None => format!("there is no method {name}"),
@@ -202,15 +241,30 @@ fn unknown(asked: &Asked<'_>, plan: &Plan, service: Option<&str>, name: &str) ->
     let near: Vec<String> = match full {
         Some(full) => {
             let near = services.near(&format!("{}/{name}", full.name));
-            near.iter().filter(|path| shown(path)).filter_map(|path| Some(plan.method(path)?.name.clone())).collect()
+            near.iter()
+                .filter(|path| shown(path))
+                .filter_map(|path| Some(plan.method(path)?.name.clone()))
+                .collect()
         }
-        None => plan.near(name).into_iter().filter(|path| shown(path)).map(|path| path.replace('/', ":")).collect(),
+        None => plan
+            .near(name)
+            .into_iter()
+            .filter(|path| shown(path))
+            .map(|path| path.replace('/', ":"))
+            .collect(),
     };
     if near.is_empty() { text } else { format!("{text}; did you mean {}?", near.join(" or ")) }
 }
 
 /// Answers by an exception of the method, or, where it has none for this, by `TApplicationException`.
-fn fail(plan: &Plan, method: &Method, status: &Status, head: &Head, incoming: &Incoming, limit: usize) -> Answer {
+fn fail(
+    plan: &Plan,
+    method: &Method,
+    status: &Status,
+    head: &Head,
+    incoming: &Incoming,
+    limit: usize,
+) -> Answer {
     let mut writer = Writer::new(incoming.envelope.room(), incoming.proto);
     writer.head(&Head { kind: Kind::Reply, ..head.clone() });
     let bytes = if plan.exception(method, status, &mut writer, limit) {
@@ -260,7 +314,8 @@ fn seal(envelope: &Envelope, bytes: Vec<u8>, metadata: HeaderMap) -> Answer {
         Envelope::Header(header) => {
             let mut header = header.answer();
             let text = |value: &HeaderValue| value.to_str().ok().map(str::to_owned);
-            header.info = metadata.iter().filter_map(|(n, v)| Some((n.as_str().to_owned(), text(v)?))).collect();
+            header.info =
+                metadata.iter().filter_map(|(n, v)| Some((n.as_str().to_owned(), text(v)?))).collect();
             Envelope::Header(Box::new(header)).seal(bytes)
         }
         other => other.seal(bytes),
@@ -272,7 +327,9 @@ fn seal(envelope: &Envelope, bytes: Vec<u8>, metadata: HeaderMap) -> Answer {
 pub(crate) fn header_map<'a>(pairs: impl Iterator<Item = &'a (String, String)>) -> HeaderMap {
     let mut map = HeaderMap::new();
     for (name, value) in pairs {
-        if let (Ok(name), Ok(value)) = (name.to_ascii_lowercase().parse::<HeaderName>(), value.parse::<HeaderValue>()) {
+        if let (Ok(name), Ok(value)) =
+            (name.to_ascii_lowercase().parse::<HeaderName>(), value.parse::<HeaderValue>())
+        {
             map.append(name, value);
         }
     }
@@ -282,11 +339,32 @@ pub(crate) fn header_map<'a>(pairs: impl Iterator<Item = &'a (String, String)>) 
 /// Without what belongs to the transport or to the login.
 pub(crate) fn only_metadata(headers: &HeaderMap) -> HeaderMap {
     const TRANSPORT: &[&str] = &[
-        "host", "connection", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade", "expect", "authorization",
-        "user-agent", "origin", "referer", "cookie", "set-cookie", "cache-control", "pragma", "date", "server", "via",
-        "priority", "forwarded", "client_version", "client_metadata",
+        "host",
+        "connection",
+        "keep-alive",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+        "expect",
+        "authorization",
+        "user-agent",
+        "origin",
+        "referer",
+        "cookie",
+        "set-cookie",
+        "cache-control",
+        "pragma",
+        "date",
+        "server",
+        "via",
+        "priority",
+        "forwarded",
+        "client_version",
+        "client_metadata",
     ];
-    const FAMILIES: &[&str] = &["content-", "accept", "sec-", "proxy-", "access-control-", "if-", "sb-", "x-forwarded-"];
+    const FAMILIES: &[&str] =
+        &["content-", "accept", "sec-", "proxy-", "access-control-", "if-", "sb-", "x-forwarded-"];
     let mut map = HeaderMap::new();
     for (name, value) in headers {
         let text = name.as_str();
@@ -295,18 +373,4 @@ pub(crate) fn only_metadata(headers: &HeaderMap) -> HeaderMap {
         }
     }
     map
-}
-
-/// Reads `250ms`, `30s`, `10m`, `1h`; a bare integer is seconds.
-pub(crate) fn span(text: &str) -> Option<Duration> {
-    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
-    let (number, unit) = text.split_at_checked(digits)?;
-    let factor: u64 = match unit {
-        "ms" => 1,
-        "s" | "" => 1_000,
-        "m" => 60_000,
-        "h" => 3_600_000,
-        _ => return None,
-    };
-    Some(Duration::from_millis(u64::from(number.parse::<u32>().ok()?).checked_mul(factor)?))
 }

@@ -75,7 +75,11 @@ impl Way {
                 ("multiplexed", "" | "true") => way.multiplexed = Some(String::new()),
                 ("multiplexed", "false") => way.multiplexed = None,
                 ("multiplexed", name) => way.multiplexed = Some(name.to_owned()),
-                _ => return Err(format!("{pair:?} is none of protocol=binary|compact, transport=buffered|framed|header, multiplexed=true|NAME")),
+                _ => {
+                    return Err(format!(
+                        "{pair:?} is none of protocol=binary|compact, transport=buffered|framed|header, multiplexed=true|NAME"
+                    ));
+                }
             }
         }
         Ok(way)
@@ -174,7 +178,9 @@ impl Service {
         let left = timeout(&call);
         let asking = self.write(&plan, method, &call, &request, limit(board))?;
         match &self.upstream {
-            Upstream::Http { upstream, path } => over_http(&**upstream, path, call.metadata, left, asking).await,
+            Upstream::Http { upstream, path } => {
+                over_http(&**upstream, path, call.metadata, left, asking).await
+            }
             Upstream::Pipes(pipes) => {
                 let incoming = exchange(&**pipes, &asking, repeatable).await?;
                 let metadata = match &incoming {
@@ -202,11 +208,15 @@ impl Service {
             Transport::Framed => Envelope::Framed,
             Transport::Header => {
                 let text = |value: &HeaderValue| value.to_str().ok().map(str::to_owned);
-                let mut info: Vec<_> =
-                    call.metadata.iter().filter_map(|(n, v)| Some((n.as_str().to_owned(), text(v)?))).collect();
+                let mut info: Vec<_> = call
+                    .metadata
+                    .iter()
+                    .filter_map(|(n, v)| Some((n.as_str().to_owned(), text(v)?)))
+                    .collect();
                 info.extend(timeout(call).map(|left| ("sb-timeout".to_owned(), left)));
                 let (flags, proto) = (0, self.way.proto);
-                let header = Header { flags, seqid: seqid as u32, proto, zlib: false, info, persistent: Vec::new() };
+                let header =
+                    Header { flags, seqid: seqid as u32, proto, zlib: false, info, persistent: Vec::new() };
                 Envelope::Header(Box::new(header))
             }
         };
@@ -232,7 +242,11 @@ fn unavailable(why: impl std::fmt::Display) -> Status {
 
 /// Sends the call over a connection of the pool and reads its answer. A connection that was used before may have been closed meanwhile: what
 /// can be seen of that is looked at first, and where sending fails, or nothing comes back and the method may be repeated, another one is taken.
-async fn exchange(pipes: &dyn PipeUpstream, asking: &Asking<'_>, repeatable: bool) -> std::result::Result<Option<Incoming>, Status> {
+async fn exchange(
+    pipes: &dyn PipeUpstream,
+    asking: &Asking<'_>,
+    repeatable: bool,
+) -> std::result::Result<Option<Incoming>, Status> {
     loop {
         let mut pipe = pipes.take().await?;
         if pipe.used && stale(&mut pipe) {
@@ -294,7 +308,11 @@ enum Broken {
     Wrong(WireError),
 }
 
-async fn receive(pipe: &mut PooledPipe, input: &mut BytesMut, asking: &Asking<'_>) -> std::result::Result<Incoming, Broken> {
+async fn receive(
+    pipe: &mut PooledPipe,
+    input: &mut BytesMut,
+    asking: &Asking<'_>,
+) -> std::result::Result<Incoming, Broken> {
     let mut decoder = Decoder::new(asking.limit);
     loop {
         match decoder.next(input).map_err(Broken::Wrong)? {
@@ -312,9 +330,14 @@ async fn receive(pipe: &mut PooledPipe, input: &mut BytesMut, asking: &Asking<'_
 }
 
 /// Makes the reply of an answer; `None` is that of a oneway method.
-fn finish(asking: &Asking<'_>, incoming: Option<Incoming>, metadata: HeaderMap) -> std::result::Result<Reply, Status> {
+fn finish(
+    asking: &Asking<'_>,
+    incoming: Option<Incoming>,
+    metadata: HeaderMap,
+) -> std::result::Result<Reply, Status> {
     let Some(incoming) = incoming else { return Ok(Reply::unary(Bytes::new())) };
-    let wrong = |why: String| Status::new(Code::Internal, format!("the service's answer cannot be read: {why}"));
+    let wrong =
+        |why: String| Status::new(Code::Internal, format!("the service's answer cannot be read: {why}"));
     let mut reader = Reader::new(&incoming.body, incoming.proto);
     let head = reader.head().map_err(|error| wrong(error.to_string()))?;
     if head.seqid != asking.seqid {
@@ -382,14 +405,19 @@ async fn over_http(
         false => Decoder::new(asking.limit).next(&mut input),
     };
     match decoded {
-        Ok(Some(Event::Message(incoming))) if head.status.is_success() || incoming.envelope == asking.envelope => {
+        Ok(Some(Event::Message(incoming)))
+            if head.status.is_success() || incoming.envelope == asking.envelope =>
+        {
             finish(&asking, Some(incoming), crate::call::only_metadata(&head.headers))
         }
         Ok(None) if asking.oneway && head.status.is_success() => finish(&asking, None, HeaderMap::new()),
-        _ if !head.status.is_success() => {
-            Err(Status::new(Code::from_http(head.status), format!("the service answered HTTP {}", head.status)))
+        _ if !head.status.is_success() => Err(Status::new(
+            Code::from_http(head.status),
+            format!("the service answered HTTP {}", head.status),
+        )),
+        Err(error) => {
+            Err(Status::new(Code::Internal, format!("the service's answer cannot be read: {error}")))
         }
-        Err(error) => Err(Status::new(Code::Internal, format!("the service's answer cannot be read: {error}"))),
         _ => Err(Status::new(Code::Internal, "the service's answer is no Thrift message")),
     }
 }
@@ -410,8 +438,13 @@ mod tests {
             read("thrift", "protocol=compact&transport=header&multiplexed"),
             way(Proto::Compact, Transport::Header, Some(""))
         );
-        assert_eq!(read("thrift+http", "multiplexed=Shop"), way(Proto::Binary, Transport::Http, Some("Shop")));
-        for (scheme, query) in [("thrift", "protocol=json"), ("thrift", "x=y"), ("thrift+https", "transport=framed")] {
+        assert_eq!(
+            read("thrift+http", "multiplexed=Shop"),
+            way(Proto::Binary, Transport::Http, Some("Shop"))
+        );
+        for (scheme, query) in
+            [("thrift", "protocol=json"), ("thrift", "x=y"), ("thrift+https", "transport=framed")]
+        {
             assert!(read(scheme, query).is_err(), "{scheme} {query}");
         }
     }

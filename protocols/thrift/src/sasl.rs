@@ -60,11 +60,14 @@ impl Negotiation {
             let body = input.split_to(len);
             match (status, self.plain) {
                 (START, false) if &*body == b"PLAIN" => self.plain = true,
-                (START, false) => return Step::Refused(message(BAD, "the mechanism PLAIN is spoken, no other")),
+                (START, false) => {
+                    return Step::Refused(message(BAD, "the mechanism PLAIN is spoken, no other"));
+                }
                 (OK | COMPLETE, true) => {
                     // RFC 4616: authorization identity, name and password, with zeros between.
                     let text: &[u8] = &body;
-                    let mut parts = text.split(|byte| *byte == 0).skip(1).map(|p| String::from_utf8(p.to_vec()));
+                    let mut parts =
+                        text.split(|byte| *byte == 0).skip(1).map(|p| String::from_utf8(p.to_vec()));
                     return match (parts.next(), parts.next(), parts.next()) {
                         (Some(Ok(name)), Some(Ok(password)), None) => Step::Login(name, password),
                         _ => Step::Refused(message(BAD, "the response is not that of PLAIN")),

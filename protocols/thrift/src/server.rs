@@ -80,7 +80,8 @@ impl Caller {
 /// The credentials in the metadata of a THeader: `authorization` or `sb-api-key`, as on HTTP.
 fn of_metadata(metadata: &HeaderMap) -> Result<Given> {
     let refused = |why: &'static str| {
-        Error::new(ErrorKind::Unauthenticated, "SB0501", why).fix("Send `authorization`: `Bearer TOKEN`, or `sb-api-key`")
+        Error::new(ErrorKind::Unauthenticated, "SB0501", why)
+            .fix("Send `authorization`: `Bearer TOKEN`, or `sb-api-key`")
     };
     let text = |name: &str| metadata.get_all(name).iter().next_back().and_then(|value| value.to_str().ok());
     if let Some(value) = text("authorization") {
@@ -137,7 +138,8 @@ async fn converse(mut stream: Box<dyn Stream>, mut caller: Caller) -> io::Result
                 }
                 let asked = Asked { board: &board, service: None, metadata };
                 let answered = {
-                    let mut answering = pin!(call::answer(asked, |metadata| caller.login(metadata), incoming));
+                    let mut answering =
+                        pin!(call::answer(asked, |metadata| caller.login(metadata), incoming));
                     loop {
                         tokio::select! {
                             biased;
@@ -190,7 +192,11 @@ async fn converse(mut stream: Box<dyn Stream>, mut caller: Caller) -> io::Result
 }
 
 /// Logs in by SASL, if the client begins with it. False when it was refused.
-async fn negotiate(stream: &mut Box<dyn Stream>, input: &mut BytesMut, caller: &mut Caller) -> io::Result<bool> {
+async fn negotiate(
+    stream: &mut Box<dyn Stream>,
+    input: &mut BytesMut,
+    caller: &mut Caller,
+) -> io::Result<bool> {
     let mut draining = pin!({
         let board = caller.board.clone();
         async move { board.draining().await }

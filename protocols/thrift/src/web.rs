@@ -28,7 +28,11 @@ pub fn answer(request: Request) -> BoxFuture<Answer> {
             Method::GET | Method::HEAD => get(&access, &rest),
             _ => {
                 let allow = if rest.ends_with(".thrift") { "GET, HEAD" } else { "POST, GET, HEAD" };
-                let error = Error::new(ErrorKind::Unsupported, "SB0207", "Thrift is called with POST, and IDL files are read with GET.");
+                let error = Error::new(
+                    ErrorKind::Unsupported,
+                    "SB0207",
+                    "Thrift is called with POST, and IDL files are read with GET.",
+                );
                 let mut response = problem::with_status(&error, StatusCode::METHOD_NOT_ALLOWED, None);
                 response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allow));
                 response
@@ -39,8 +43,16 @@ pub fn answer(request: Request) -> BoxFuture<Answer> {
 }
 
 async fn post(access: &Access, service: &str, headers: HeaderMap, body: RequestBody) -> Response<Body> {
-    let content_type = headers.get(header::CONTENT_TYPE).map(|value| value.to_str().unwrap_or_default().to_owned());
-    let essence = content_type.as_deref().unwrap_or(PLAIN).split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    let content_type =
+        headers.get(header::CONTENT_TYPE).map(|value| value.to_str().unwrap_or_default().to_owned());
+    let essence = content_type
+        .as_deref()
+        .unwrap_or(PLAIN)
+        .split(';')
+        .next()
+        .unwrap_or_default()
+        .trim()
+        .to_ascii_lowercase();
     let proto = match essence.as_str() {
         PLAIN => None,
         "application/vnd.apache.thrift.binary" => Some(Proto::Binary),
@@ -63,7 +75,8 @@ async fn post(access: &Access, service: &str, headers: HeaderMap, body: RequestB
     let answered = if whole {
         message(access, service, headers, proto, input, limit).await
     } else {
-        let proto = proto.unwrap_or(if input.first() == Some(&0x82) { Proto::Compact } else { Proto::Binary });
+        let proto =
+            proto.unwrap_or(if input.first() == Some(&0x82) { Proto::Compact } else { Proto::Binary });
         let head = Reader::new(&input, proto).head().ok();
         Some(call::refuse(&Envelope::Plain, proto, head, WireError::TooLarge(limit)))
     };
@@ -97,7 +110,8 @@ async fn message(
         }
         Ok(Some(refused)) => return call::refuse_event(refused),
         short_or_wrong => {
-            let proto = proto.unwrap_or(if input.first() == Some(&0x82) { Proto::Compact } else { Proto::Binary });
+            let proto =
+                proto.unwrap_or(if input.first() == Some(&0x82) { Proto::Compact } else { Proto::Binary });
             let error = short_or_wrong.err().unwrap_or(WireError::Short);
             let head = Reader::new(&input, proto).head().ok();
             let wanted = head.as_ref().is_none_or(|head| head.kind != Kind::Oneway);
@@ -146,8 +160,12 @@ fn get(access: &Access, rest: &str) -> Response<Body> {
             text(idl::print(services.schema(), service).into(), Some(short))
         }
         None => {
-            let error = Error::new(ErrorKind::NotFound, "SB0206", format!("There is no service {wanted:?} that is shown over Thrift."))
-                .fix("GET /thrift lists the IDL files");
+            let error = Error::new(
+                ErrorKind::NotFound,
+                "SB0206",
+                format!("There is no service {wanted:?} that is shown over Thrift."),
+            )
+            .fix("GET /thrift lists the IDL files");
             problem::response(&error, None)
         }
     }

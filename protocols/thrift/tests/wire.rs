@@ -4,7 +4,10 @@ use bytes::BytesMut;
 use proptest::prelude::*;
 use sb_board::mount::Recognised;
 use sb_thrift::wire::header::{self, Header};
-use sb_thrift::wire::{Decoder, Envelope, Event, Head, Kind, MAX_DEPTH, Proto, Reader, Scanner, TType, WireError, Writer, recognise};
+use sb_thrift::wire::{
+    Decoder, Envelope, Event, Head, Kind, MAX_DEPTH, Proto, Reader, Scanner, TType, WireError, Writer,
+    recognise,
+};
 
 const BOTH: [Proto; 2] = [Proto::Binary, Proto::Compact];
 
@@ -37,16 +40,27 @@ fn golden() {
     assert_eq!(
         written(Proto::Binary, message),
         [
-            &[0x80, 1, 0, 1, 0, 0, 0, 3][..], b"add", &[0, 0, 0, 7], &[8, 0, 1, 0xff, 0xff, 0xff, 0xfe], &[2, 0, 2, 1],
-            &[11, 0, 20, 0, 0, 0, 2, 0xc3, 0xbc], &[4, 0, 21, 0x3f, 0xf0, 0, 0, 0, 0, 0, 0], &[0],
+            &[0x80, 1, 0, 1, 0, 0, 0, 3][..],
+            b"add",
+            &[0, 0, 0, 7],
+            &[8, 0, 1, 0xff, 0xff, 0xff, 0xfe],
+            &[2, 0, 2, 1],
+            &[11, 0, 20, 0, 0, 0, 2, 0xc3, 0xbc],
+            &[4, 0, 21, 0x3f, 0xf0, 0, 0, 0, 0, 0, 0],
+            &[0],
         ]
         .concat()
     );
     assert_eq!(
         written(Proto::Compact, message),
         [
-            &[0x82, 0x21, 7, 3][..], b"add", &[0x15, 3], &[0x11], &[0x08, 40, 2, 0xc3, 0xbc],
-            &[0x17, 0, 0, 0, 0, 0, 0, 0xf0, 0x3f], &[0],
+            &[0x82, 0x21, 7, 3][..],
+            b"add",
+            &[0x15, 3],
+            &[0x11],
+            &[0x08, 40, 2, 0xc3, 0xbc],
+            &[0x17, 0, 0, 0, 0, 0, 0, 0xf0, 0x3f],
+            &[0],
         ]
         .concat()
     );
@@ -58,7 +72,10 @@ fn golden() {
         writer.map(TType::I32, TType::String, 2);
     };
     assert_eq!(written(Proto::Compact, lists), [0xe3, 0xf1, 15, 0, 2, 0x58]);
-    assert_eq!(written(Proto::Binary, lists), [3, 0, 0, 0, 14, 2, 0, 0, 0, 15, 8, 11, 0, 0, 0, 0, 8, 11, 0, 0, 0, 2]);
+    assert_eq!(
+        written(Proto::Binary, lists),
+        [3, 0, 0, 0, 14, 2, 0, 0, 0, 15, 8, 11, 0, 0, 0, 0, 8, 11, 0, 0, 0, 2]
+    );
     // The old head.
     let old = [&[0, 0, 0, 3][..], b"add", &[1, 0, 0, 0, 7]].concat();
     let read = Reader::new(&old, Proto::Binary).head().unwrap();
@@ -123,7 +140,8 @@ impl Any {
                 items.iter().for_each(|item| item.write(writer));
             }
             Any::Map(pairs) => {
-                let ty = |part: fn(&(Any, Any)) -> &Any| pairs.first().map_or(TType::I8, |pair| part(pair).ty());
+                let ty =
+                    |part: fn(&(Any, Any)) -> &Any| pairs.first().map_or(TType::I8, |pair| part(pair).ty());
                 writer.map(ty(|(key, _)| key), ty(|(_, value)| value), pairs.len());
                 for (key, value) in pairs {
                     key.write(writer);
@@ -158,8 +176,11 @@ impl Any {
             }
             TType::Map => {
                 let (key, value, n) = reader.map()?;
-                let pairs = (0..n).map(|_| Ok((Any::read(key, reader)?, Any::read(value, reader)?)));
-                Any::Map(pairs.collect::<Result<_, _>>()?)
+                let mut pairs = Vec::new();
+                for _ in 0..n {
+                    pairs.push((Any::read(key, reader)?, Any::read(value, reader)?));
+                }
+                Any::Map(pairs)
             }
         })
     }
@@ -180,13 +201,17 @@ fn values() -> impl Strategy<Value = Any> {
     leaf.prop_recursive(5, 40, 6, |inner| {
         prop_oneof![
             prop::collection::vec((any::<i16>(), inner.clone()), 0..6).prop_map(Any::Struct),
-            (any::<bool>(), inner.clone(), 0..20usize).prop_map(|(set, item, n)| Any::List(set, vec![item; n])),
+            (any::<bool>(), inner.clone(), 0..20usize)
+                .prop_map(|(set, item, n)| Any::List(set, vec![item; n])),
             (inner.clone(), inner, 0..20usize).prop_map(|(key, value, n)| Any::Map(vec![(key, value); n])),
         ]
     })
 }
 
-fn any_of<T: std::fmt::Debug>(strategy: impl Strategy<Value = T>, make: impl Fn(T) -> Any) -> impl Strategy<Value = Any> {
+fn any_of<T: std::fmt::Debug>(
+    strategy: impl Strategy<Value = T>,
+    make: impl Fn(T) -> Any,
+) -> impl Strategy<Value = Any> {
     strategy.prop_map(make)
 }
 
@@ -303,10 +328,13 @@ fn depth_is_bounded() {
         assert_eq!(read(&nested(MAX_DEPTH + 1)), Err(WireError::TooDeep));
         assert!(Scanner::new(proto, 1 << 20).scan(&nested(MAX_DEPTH)).unwrap().is_some());
         assert!(Scanner::new(proto, 1 << 20).scan(&nested(100_000)).is_err());
-        let lists = [written(proto, |w| w.head(&head(Kind::Call, "m", 1))), match proto {
-            Proto::Binary => [&[15, 0, 1][..], &[15, 0, 0, 0, 1].repeat(10_000)].concat(),
-            Proto::Compact => [&[0x19][..], &[0x19].repeat(10_000)].concat(),
-        }]
+        let lists = [
+            written(proto, |w| w.head(&head(Kind::Call, "m", 1))),
+            match proto {
+                Proto::Binary => [&[15, 0, 1][..], &[15, 0, 0, 0, 1].repeat(10_000)].concat(),
+                Proto::Compact => [&[0x19][..], &[0x19].repeat(10_000)].concat(),
+            },
+        ]
         .concat();
         assert_eq!(Scanner::new(proto, 1 << 20).scan(&lists), Err(WireError::TooDeep));
     }
@@ -352,7 +380,14 @@ fn frames_that_are_too_large_are_passed_over() {
 
 #[test]
 fn bombs_and_unknown_transforms_are_refused() {
-    let header = Header { flags: 0, seqid: 5, proto: Proto::Binary, zlib: true, info: Vec::new(), persistent: Vec::new() };
+    let header = Header {
+        flags: 0,
+        seqid: 5,
+        proto: Proto::Binary,
+        zlib: true,
+        info: Vec::new(),
+        persistent: Vec::new(),
+    };
     let frame = header::encode(&header, &vec![0; 5_000_000]);
     assert!(frame.len() < 50_000);
     assert_eq!(header::decode(&frame[4..], 1_000_000), Err(WireError::TooLarge(1_000_000)));
@@ -383,8 +418,17 @@ fn header_golden() {
     };
     let bytes = header::encode(&header, b"body");
     let wanted = [
-        &[0, 0, 0, 30][..], &[0x0f, 0xff], &[0, 0], &[0, 0, 0, 1], &[0, 4],
-        &[2, 0, 1, 1, 3], b"key", &[5], b"value", &[0, 0], b"body",
+        &[0, 0, 0, 30][..],
+        &[0x0f, 0xff],
+        &[0, 0],
+        &[0, 0, 0, 1],
+        &[0, 4],
+        &[2, 0, 1, 1, 3],
+        b"key",
+        &[5],
+        b"value",
+        &[0, 0],
+        b"body",
     ]
     .concat();
     assert_eq!(bytes, wanted);
@@ -394,19 +438,33 @@ fn header_golden() {
 #[test]
 fn others_are_not_taken_for_thrift() {
     for other in [
-        &b"GET / HTTP/1.1\r\n"[..], b"PRI * HTTP/2.0", b"*1\r\n$4\r\nPING\r\n", b"AMQP\x00\x00\x09\x01", b"CONNECT {}\r\n",
-        b"\x10\x1a\x00\x04MQTT\x04", b"\x16\x03\x01\x02\x00\x01", b"PUB a 3\nabc", b"EHLO x\r\n", b"SSH-2.0-x\r\n",
+        &b"GET / HTTP/1.1\r\n"[..],
+        b"PRI * HTTP/2.0",
+        b"*1\r\n$4\r\nPING\r\n",
+        b"AMQP\x00\x00\x09\x01",
+        b"CONNECT {}\r\n",
+        b"\x10\x1a\x00\x04MQTT\x04",
+        b"\x16\x03\x01\x02\x00\x01",
+        b"PUB a 3\nabc",
+        b"EHLO x\r\n",
+        b"SSH-2.0-x\r\n",
         // Kafka: ApiVersions 3, Metadata 12, Produce 9; SASL handshake.
-        b"\x00\x00\x00\x2a\x00\x12\x00\x03\x00\x00\x00\x01", b"\x00\x00\x00\x2a\x00\x03\x00\x0c\x00\x00\x00\x01",
-        b"\x00\x00\x10\x2a\x00\x00\x00\x09\x00\x00\x00\x01", b"\x00\x00\x00\x2a\x00\x11\x00\x01\x00\x00\x00\x01",
+        b"\x00\x00\x00\x2a\x00\x12\x00\x03\x00\x00\x00\x01",
+        b"\x00\x00\x00\x2a\x00\x03\x00\x0c\x00\x00\x00\x01",
+        b"\x00\x00\x10\x2a\x00\x00\x00\x09\x00\x00\x00\x01",
+        b"\x00\x00\x00\x2a\x00\x11\x00\x01\x00\x00\x00\x01",
         // PostgreSQL's start.
         b"\x00\x00\x00\x08\x04\xd2\x16\x2f",
     ] {
         assert_eq!(recognise(other), Recognised::No, "{other:?}");
     }
     for thrift in [
-        &b"\x80\x01\x00\x01\x00\x00\x00\x03add"[..], b"\x82\x21\x01\x03add", b"\x00\x00\x00\x2a\x80\x01\x00\x01", b"\x00\x01\x00\x2a\x82\x21\x01",
-        b"\x00\x00\x00\x2a\x0f\xff\x00\x00", b"\x01\x00\x00\x00\x05PLAIN",
+        &b"\x80\x01\x00\x01\x00\x00\x00\x03add"[..],
+        b"\x82\x21\x01\x03add",
+        b"\x00\x00\x00\x2a\x80\x01\x00\x01",
+        b"\x00\x01\x00\x2a\x82\x21\x01",
+        b"\x00\x00\x00\x2a\x0f\xff\x00\x00",
+        b"\x01\x00\x00\x00\x05PLAIN",
     ] {
         assert_eq!(recognise(thrift), Recognised::Yes, "{thrift:?}");
     }

@@ -76,7 +76,9 @@ pub(super) fn words(file: &str, text: &str) -> Result<Vec<Word>> {
             c if c.is_ascii_digit() || c == '+' || c == '-' || c == '.' => number(&mut cursor, c, at)?,
             c if c.is_alphabetic() || c == '_' => {
                 let mut name = String::from(c);
-                while let Some(c) = cursor.peek().filter(|c| c.is_alphanumeric() || *c == '_' || *c == '.' || *c == '-') {
+                while let Some(c) =
+                    cursor.peek().filter(|c| c.is_alphanumeric() || *c == '_' || *c == '.' || *c == '-')
+                {
                     name.push(c);
                     cursor.next();
                 }
@@ -162,7 +164,9 @@ fn number(cursor: &mut Cursor<'_>, first: char, at: (u32, u32)) -> Result<Token>
     };
     let hex = digits.strip_prefix("0x").or_else(|| digits.strip_prefix("0X"));
     let int = match hex {
-        Some(hex) => i64::from_str_radix(hex, 16).ok().and_then(|n| if negative { n.checked_neg() } else { Some(n) }),
+        Some(hex) => {
+            i64::from_str_radix(hex, 16).ok().and_then(|n| if negative { n.checked_neg() } else { Some(n) })
+        }
         // With the sign, since the smallest number has no counterpart.
         None => text.strip_prefix('+').unwrap_or(&text).parse().ok(),
     };

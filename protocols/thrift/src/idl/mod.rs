@@ -9,4 +9,4 @@ mod proto;
 
 pub use parse::parse;
 pub use print::print;
-pub use proto::{OPTIONS, Translated, to_proto};
+pub use proto::{OPTIONS, Translated, proto_path, to_proto};

@@ -65,7 +65,13 @@ mod tests {
 
     #[test]
     fn words() {
-        for (name, snake) in [("Status", "STATUS"), ("OrderStatus", "ORDER_STATUS"), ("HTTPCode", "HTTP_CODE"), ("a_b", "A_B"), ("V2Kind", "V2_KIND")] {
+        for (name, snake) in [
+            ("Status", "STATUS"),
+            ("OrderStatus", "ORDER_STATUS"),
+            ("HTTPCode", "HTTP_CODE"),
+            ("a_b", "A_B"),
+            ("V2Kind", "V2_KIND"),
+        ] {
             assert_eq!(upper_snake(name), snake);
         }
         assert_eq!(camel("line_items"), "LineItems");

@@ -7,8 +7,7 @@ use sb_schema::{Error, Result};
 /// Types and constants may lie in each other as deep as this.
 const MAX_DEPTH: usize = 32;
 
-const BASES: [&str; 10] =
-    ["bool", "byte", "i8", "i16", "i32", "i64", "double", "string", "binary", "uuid"];
+const BASES: [&str; 10] = ["bool", "byte", "i8", "i16", "i32", "i64", "double", "string", "binary", "uuid"];
 
 /// Reads a file; `file` is its name in errors.
 pub fn parse(file: &str, text: &str) -> Result<Document> {
@@ -137,13 +136,15 @@ impl Parser<'_> {
                 "namespace" => {
                     self.next();
                     let scope = if self.is('*') { "*".to_owned() } else { self.name()? };
-                    let name = if matches!(self.peek(), Token::Text(_)) { self.text()? } else { self.name()? };
+                    let name =
+                        if matches!(self.peek(), Token::Text(_)) { self.text()? } else { self.name()? };
                     self.annotations()?;
                     document.namespaces.push((scope, name));
                 }
                 old if old.ends_with("_namespace") => {
                     self.next();
-                    let name = if matches!(self.peek(), Token::Text(_)) { self.text()? } else { self.name()? };
+                    let name =
+                        if matches!(self.peek(), Token::Text(_)) { self.text()? } else { self.name()? };
                     document.namespaces.push((old.trim_end_matches("_namespace").to_owned(), name));
                 }
                 _ => {
@@ -247,13 +248,17 @@ impl Parser<'_> {
             let doc = self.doc();
             let id = match *self.peek() {
                 Token::Int(id) => {
-                    let Ok(id) = i16::try_from(id) else { return self.error("the id of a field has 16 bits") };
+                    let Ok(id) = i16::try_from(id) else {
+                        return self.error("the id of a field has 16 bits");
+                    };
                     self.next();
                     self.sign(':')?;
                     id
                 }
                 _ => {
-                    let Some(next) = auto.checked_sub(1) else { return self.error("there are too many fields") };
+                    let Some(next) = auto.checked_sub(1) else {
+                        return self.error("there are too many fields");
+                    };
                     auto = next;
                     auto
                 }
@@ -279,7 +284,12 @@ impl Parser<'_> {
             self.annotations()?;
             self.separator();
             if fields.iter().any(|field| field.id == id || field.name == name) {
-                return Err(Error::at(format!("the name {name:?} or the id {id} is taken"), self.file, at.0, at.1));
+                return Err(Error::at(
+                    format!("the name {name:?} or the id {id} is taken"),
+                    self.file,
+                    at.0,
+                    at.1,
+                ));
             }
             fields.push(Field { id, requiredness, ty, name, default, doc, at });
         }

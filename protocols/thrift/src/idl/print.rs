@@ -33,7 +33,13 @@ pub fn print(schema: &Schema, service: &Service) -> String {
         }
     }
     all.close();
-    let mut printer = Printer { schema, package: &package, out: String::new(), taken: BTreeSet::new(), error: String::new() };
+    let mut printer = Printer {
+        schema,
+        package: &package,
+        out: String::new(),
+        taken: BTreeSet::new(),
+        error: String::new(),
+    };
     printer.taken = all.messages.values().map(|m| printer.name(m.full_name(), m.file())).collect();
     printer.error = printer.free("Error");
     printer.file(service, &all);
@@ -62,7 +68,9 @@ fn throws(method: &Method) -> Option<Vec<Thrown>> {
             match field {
                 (1, WireValue::Varint(n)) => thrown.id = n as i64,
                 (2, WireValue::Bytes(name)) => thrown.name = text(name),
-                (3, WireValue::Bytes(name)) => thrown.type_name = text(name).trim_start_matches('.').to_owned(),
+                (3, WireValue::Bytes(name)) => {
+                    thrown.type_name = text(name).trim_start_matches('.').to_owned()
+                }
                 _ => {}
             }
         }
@@ -99,7 +107,8 @@ impl Collected {
             Type::Scalar(_) => {}
             Type::Enum(info) => drop(self.enums.insert(info.full_name().to_owned(), info)),
             Type::Message(message) => {
-                let entry = field.cardinality() == Cardinality::List && Hints::of(field.options()).container == "map";
+                let entry =
+                    field.cardinality() == Cardinality::List && Hints::of(field.options()).container == "map";
                 if !entry {
                     return self.message(&message);
                 }
@@ -173,11 +182,20 @@ impl Printer<'_> {
 
     fn file(&mut self, service: &Service, all: &Collected) {
         let short = service.full_name.rsplit('.').next().unwrap_or_default();
-        self.line(&format!("// {}, made of its Protobuf descriptor. Ids of fields are their numbers.", service.full_name));
-        self.line("// uint32 and fixed32 are i64; uint64 and fixed64 are i64 with the same bits; float is double.");
+        self.line(&format!(
+            "// {}, made of its Protobuf descriptor. Ids of fields are their numbers.",
+            service.full_name
+        ));
+        self.line(
+            "// uint32 and fixed32 are i64; uint64 and fixed64 are i64 with the same bits; float is double.",
+        );
         self.line("");
-        let mut space: Vec<String> =
-            self.package.split('.').filter(|part| !part.is_empty()).map(|part| safe(&part.to_lowercase())).collect();
+        let mut space: Vec<String> = self
+            .package
+            .split('.')
+            .filter(|part| !part.is_empty())
+            .map(|part| safe(&part.to_lowercase()))
+            .collect();
         space.push(safe(&short.to_lowercase()));
         self.line(&format!("namespace * {}", space.join(".")));
         for info in all.enums.values() {
@@ -228,11 +246,13 @@ impl Printer<'_> {
         let prefix = format!("{}_", upper_snake(info.name()));
         let strip = |name: &str| {
             let rest = name.strip_prefix(&prefix)?;
-            (rest.starts_with(|c: char| c.is_ascii_alphabetic()) && !is_reserved(rest)).then(|| rest.to_owned())
+            (rest.starts_with(|c: char| c.is_ascii_alphabetic()) && !is_reserved(rest))
+                .then(|| rest.to_owned())
         };
         let stripped: Option<Vec<String>> = info.values().map(|value| strip(value.name())).collect();
         for (at, value) in info.values().enumerate() {
-            let name = stripped.as_ref().and_then(|all| all.get(at).cloned()).unwrap_or_else(|| safe(value.name()));
+            let name =
+                stripped.as_ref().and_then(|all| all.get(at).cloned()).unwrap_or_else(|| safe(value.name()));
             self.doc("  ", value.comment());
             self.line(&format!("  {name} = {}", value.number()));
         }
@@ -320,7 +340,9 @@ impl Printer<'_> {
             Type::Scalar(ty) => scalar(*ty, hint).to_owned(),
             Type::Enum(info) => self.name(info.full_name(), info.file()),
             Type::Message(message) => match message.fields().next() {
-                Some(field) if is_wrapper(message) && depth < MAX_WRAPPERS => self.field_type(&field, depth + 1),
+                Some(field) if is_wrapper(message) && depth < MAX_WRAPPERS => {
+                    self.field_type(&field, depth + 1)
+                }
                 _ => self.name(message.full_name(), message.file()),
             },
         }
@@ -335,7 +357,10 @@ impl Printer<'_> {
         let Some(throws) = throws(method) else {
             let name = |message: &Message| self.name(message.full_name(), message.file());
             let (input, output, error) = (name(&method.input), name(&method.output), self.error.clone());
-            return self.line(&format!("  {output} {}(1: {input} request) throws (1: {error} error)", safe(&method.name)));
+            return self.line(&format!(
+                "  {output} {}(1: {input} request) throws (1: {error} error)",
+                safe(&method.name)
+            ));
         };
         let parameters: Vec<String> = method.input.fields().filter_map(|f| self.field(&f, true)).collect();
         let returned = method.output.fields().find(|field| Hints::of(field.options()).id == Some(0));
@@ -345,10 +370,16 @@ impl Printer<'_> {
             .iter()
             .filter_map(|thrown| {
                 let message = self.schema.message(&thrown.type_name)?;
-                Some(format!("{}: {} {}", thrown.id, self.name(message.full_name(), message.file()), thrown.name))
+                Some(format!(
+                    "{}: {} {}",
+                    thrown.id,
+                    self.name(message.full_name(), message.file()),
+                    thrown.name
+                ))
             })
             .collect();
-        let throws = if throws.is_empty() { String::new() } else { format!(" throws ({})", throws.join(", ")) };
+        let throws =
+            if throws.is_empty() { String::new() } else { format!(" throws ({})", throws.join(", ")) };
         self.line(&format!("  {word}{returns} {}({}){throws}", method.name, parameters.join(", ")));
     }
 }
@@ -378,7 +409,8 @@ fn default(ty: &Type, text: &str) -> Option<String> {
 fn ordered(all: &Collected) -> Vec<&Message> {
     let mut done = Vec::new();
     let mut seen = BTreeSet::new();
-    let mut stack: Vec<(&Message, bool)> = all.messages.values().rev().map(|message| (message, false)).collect();
+    let mut stack: Vec<(&Message, bool)> =
+        all.messages.values().rev().map(|message| (message, false)).collect();
     while let Some((message, parts_done)) = stack.pop() {
         if parts_done {
             done.push(message);

@@ -36,7 +36,8 @@ pub fn to_proto(files: &[(&str, &str)]) -> Result<Translated> {
     let mut translated = Translated { protos: vec![(OPTIONS.0.into(), OPTIONS.1.into())], notes: Vec::new() };
     for at in 0..all.len() {
         if let Some(file) = all.get(at) {
-            let mut writer = Writer { all: &all, at, file, notes: &mut translated.notes, extra: BTreeSet::new() };
+            let mut writer =
+                Writer { all: &all, at, file, notes: &mut translated.notes, extra: BTreeSet::new() };
             let text = writer.file()?;
             translated.protos.push((file.proto.clone(), text));
         }
@@ -53,7 +54,6 @@ struct File {
 
 impl File {
     fn new(path: &str, document: Document) -> File {
-        let stem = path.strip_suffix(".thrift").unwrap_or(path);
         let scopes = ["proto", "*", "java", "py"];
         let named = |scope: &str| document.namespaces.iter().find(|(s, _)| s == scope);
         let namespace = scopes.into_iter().find_map(named).or(document.namespaces.first());
@@ -61,15 +61,26 @@ impl File {
         let parts: Vec<String> = raw
             .split('.')
             .filter(|part| !part.is_empty())
-            .map(|part| part.chars().map(|c| if c.is_ascii_alphanumeric() || c == '_' { c } else { '_' }).collect())
-            .map(|part: String| if part.starts_with(|c: char| c.is_ascii_digit()) { format!("_{part}") } else { part })
+            .map(|part| {
+                part.chars().map(|c| if c.is_ascii_alphanumeric() || c == '_' { c } else { '_' }).collect()
+            })
+            .map(
+                |part: String| {
+                    if part.starts_with(|c: char| c.is_ascii_digit()) { format!("_{part}") } else { part }
+                },
+            )
             .collect();
-        File { path: path.to_owned(), proto: format!("{stem}.proto"), package: parts.join("."), document }
+        File { path: path.to_owned(), proto: proto_path(path), package: parts.join("."), document }
     }
 
     fn find(&self, name: &str) -> Option<&Definition> {
         self.document.definitions.iter().find(|definition| definition.name == name)
     }
+}
+
+/// The path of the `.proto` text of a `.thrift` file.
+pub fn proto_path(path: &str) -> String {
+    format!("{}.proto", path.strip_suffix(".thrift").unwrap_or(path))
 }
 
 /// `shared` of `common/shared.thrift`.
@@ -125,11 +136,15 @@ impl<'a> Writer<'a> {
         let mut body = String::new();
         for definition in &self.file.document.definitions {
             match &definition.what {
-                What::Const(..) => self.note(format!("the constant {} is only used for default values", definition.name)),
+                What::Const(..) => {
+                    self.note(format!("the constant {} is only used for default values", definition.name))
+                }
                 What::Typedef(_) => {}
                 What::Enum(values) => enumeration(definition, values, &mut body),
                 What::Struct(kind, fields) => self.structure(definition, *kind, fields, &mut body)?,
-                What::Service(parent, functions) => self.service(definition, parent.as_deref(), functions, &mut body)?,
+                What::Service(parent, functions) => {
+                    self.service(definition, parent.as_deref(), functions, &mut body)?
+                }
             }
         }
         let mut head = format!("// Made of {}.\nsyntax = \"proto2\";\n\n", self.file.path);
@@ -140,7 +155,12 @@ impl<'a> Writer<'a> {
         for include in &self.file.document.includes {
             match self.include(include) {
                 Some(at) => drop(self.all.get(at).map(|file| self.extra.insert(file.proto.clone()))),
-                None => return Err(Error::in_file(format!("it includes {include:?}, which was not given"), &self.file.path)),
+                None => {
+                    return Err(Error::in_file(
+                        format!("it includes {include:?}, which was not given"),
+                        &self.file.path,
+                    ));
+                }
             }
         }
         self.extra.remove(&self.file.proto);
@@ -171,7 +191,8 @@ impl<'a> Writer<'a> {
         }
         let (scope, name) = name.split_once('.')?;
         let include = file.document.includes.iter().find(|path| stem_of(path) == scope)?;
-        let at = Writer { all, at: of, file, notes: &mut Vec::new(), extra: BTreeSet::new() }.include(include)?;
+        let at =
+            Writer { all, at: of, file, notes: &mut Vec::new(), extra: BTreeSet::new() }.include(include)?;
         Some((at, all.get(at)?.find(name)?))
     }
 
@@ -222,7 +243,13 @@ impl<'a> Writer<'a> {
         if file.package.is_empty() { format!(".{name}") } else { format!(".{}.{name}", file.package) }
     }
 
-    fn structure(&mut self, definition: &'a Definition, kind: Kind, fields: &'a [Field], out: &mut String) -> Result<()> {
+    fn structure(
+        &mut self,
+        definition: &'a Definition,
+        kind: Kind,
+        fields: &'a [Field],
+        out: &mut String,
+    ) -> Result<()> {
         let mut body = Body::default();
         let union = kind == Kind::Union;
         for field in fields {
@@ -233,7 +260,9 @@ impl<'a> Writer<'a> {
         match kind {
             Kind::Struct => {}
             Kind::Union => out.push_str("  option (.switchboard.thrift.message) = { union: true };\n"),
-            Kind::Exception => out.push_str("  option (.switchboard.thrift.message) = { exception: true };\n"),
+            Kind::Exception => {
+                out.push_str("  option (.switchboard.thrift.message) = { exception: true };\n")
+            }
         }
         out.push_str(&body.nested);
         if union && !fields.is_empty() {
@@ -250,7 +279,15 @@ impl<'a> Writer<'a> {
     }
 
     /// Writes a field. `id` is that in Thrift.
-    fn field(&mut self, owner: &str, field: &'a Field, id: i16, in_oneof: bool, of: usize, body: &mut Body) -> Result<()> {
+    fn field(
+        &mut self,
+        owner: &str,
+        field: &'a Field,
+        id: i16,
+        in_oneof: bool,
+        of: usize,
+        body: &mut Body,
+    ) -> Result<()> {
         let mut options = Vec::new();
         let number = number(id);
         if number != i32::from(id) {
@@ -296,7 +333,8 @@ impl<'a> Writer<'a> {
         if !options.is_empty() {
             brackets.push(format!("(.switchboard.thrift.field) = {{ {} }}", options.join(" ")));
         }
-        let brackets = if brackets.is_empty() { String::new() } else { format!(" [{}]", brackets.join(", ")) };
+        let brackets =
+            if brackets.is_empty() { String::new() } else { format!(" [{}]", brackets.join(", ")) };
         doc(&mut body.fields, "  ", &field.doc);
         let label = if label == "map" { "" } else { label };
         let _ = writeln!(body.fields, "  {label}{ty} {} = {number}{brackets};", field.name);
@@ -315,7 +353,8 @@ impl<'a> Writer<'a> {
         options: &mut Vec<String>,
         body: &mut Body,
     ) -> Result<(&'static str, String)> {
-        let plain_key = matches!(self.resolve(key, of)?, Resolved::Scalar(ty, _) if !matches!(ty, "double" | "bytes"));
+        let plain_key =
+            matches!(self.resolve(key, of)?, Resolved::Scalar(ty, _) if !matches!(ty, "double" | "bytes"));
         // Protobuf wants the first value of such an enum to be 0.
         let plain_value = match self.resolve(value, of)? {
             Resolved::Enum(_, _, values) => values.first().is_none_or(|(_, number, _)| *number == 0),
@@ -359,7 +398,14 @@ impl<'a> Writer<'a> {
     }
 
     /// One value; a list, set or map is wrapped in a message of its own, nested in the one around.
-    fn single(&mut self, owner: &str, name: &str, ty: &'a Type, of: usize, body: &mut Body) -> Result<Single> {
+    fn single(
+        &mut self,
+        owner: &str,
+        name: &str,
+        ty: &'a Type,
+        of: usize,
+        body: &mut Body,
+    ) -> Result<Single> {
         let (item, mut options, of) = match self.resolve(ty, of)? {
             Resolved::Scalar(ty, hint) => return Ok(Single { ty: ty.to_owned(), hint }),
             Resolved::Enum(at, definition, _) | Resolved::Struct(at, definition) => {
@@ -415,7 +461,13 @@ impl<'a> Writer<'a> {
         }
     }
 
-    fn service(&mut self, definition: &'a Definition, parent: Option<&str>, functions: &'a [Function], out: &mut String) -> Result<()> {
+    fn service(
+        &mut self,
+        definition: &'a Definition,
+        parent: Option<&str>,
+        functions: &'a [Function],
+        out: &mut String,
+    ) -> Result<()> {
         let mut rpcs = String::new();
         for function in functions {
             self.function(self.at, &definition.name, function, &mut rpcs)?;
@@ -524,7 +576,9 @@ impl<'a> Writer<'a> {
         doc(out, "  ", &function.doc);
         let _ = writeln!(out, "  rpc {}({args}) returns ({result}) {{", function.name);
         let _ = writeln!(out, "    option (.switchboard.thrift.method) = {{{option} }};");
-        let idempotency = ["readonly", "idempotent"].into_iter().find(|name| annotation(&function.annotations, name).is_some());
+        let idempotency = ["readonly", "idempotent"]
+            .into_iter()
+            .find(|name| annotation(&function.annotations, name).is_some());
         match idempotency {
             Some("readonly") => out.push_str("    option idempotency_level = NO_SIDE_EFFECTS;\n"),
             Some(_) => out.push_str("    option idempotency_level = IDEMPOTENT;\n"),
@@ -567,8 +621,11 @@ fn free(body: &mut Body, name: &str) -> String {
 
 fn wrapper(body: &mut Body, name: &str, item: &str, options: &[String]) -> Single {
     let message = free(body, &format!("{}Value", camel(name)));
-    let options =
-        if options.is_empty() { String::new() } else { format!(" [(.switchboard.thrift.field) = {{ {} }}]", options.join(" ")) };
+    let options = if options.is_empty() {
+        String::new()
+    } else {
+        format!(" [(.switchboard.thrift.field) = {{ {} }}]", options.join(" "))
+    };
     let _ = writeln!(
         body.nested,
         "  message {message} {{\n    option (.switchboard.thrift.message) = {{ wrapper: true }};\n    repeated {item} items = 1{options};\n  }}"
@@ -632,7 +689,10 @@ mod tests {
 
     #[test]
     fn numbers() {
-        assert_eq!([number(1), number(-1), number(0), number(19_500), number(32_767)], [1, 40_001, 40_000, 119_500, 32_767]);
+        assert_eq!(
+            [number(1), number(-1), number(0), number(19_500), number(32_767)],
+            [1, 40_001, 40_000, 119_500, 32_767]
+        );
         let all: BTreeSet<i32> = (i16::MIN..=i16::MAX).map(number).collect();
         assert_eq!(all.len(), 65_536);
     }

@@ -105,7 +105,13 @@ impl Plan {
     }
 
     /// Writes the request as parameters.
-    pub fn parameters(&self, method: &Method, request: &[u8], writer: &mut Writer, limit: usize) -> Result<(), Fault> {
+    pub fn parameters(
+        &self,
+        method: &Method,
+        request: &[u8],
+        writer: &mut Writer,
+        limit: usize,
+    ) -> Result<(), Fault> {
         let to = ToThrift { plan: self, limit };
         if method.plain.is_some() {
             return to.structure(method.input, request, writer, 0);
@@ -118,7 +124,13 @@ impl Plan {
     }
 
     /// Writes the response as a result.
-    pub fn result(&self, method: &Method, response: &[u8], writer: &mut Writer, limit: usize) -> Result<(), Fault> {
+    pub fn result(
+        &self,
+        method: &Method,
+        response: &[u8],
+        writer: &mut Writer,
+        limit: usize,
+    ) -> Result<(), Fault> {
         let to = ToThrift { plan: self, limit };
         if method.plain.is_some() {
             // Its field `success` has the id 0, or there is none.

@@ -23,7 +23,6 @@ pub struct Plan {
 
 /// A message.
 pub(crate) struct Struct {
-    pub name: String,
     /// By id.
     pub fields: Vec<Field>,
     /// Number and place, by number.
@@ -140,7 +139,6 @@ pub(crate) struct Plain {
 #[derive(Debug, Clone)]
 pub(crate) struct Throw {
     pub id: i16,
-    pub name: String,
     pub type_name: String,
     pub code: Code,
     /// The place of its struct.
@@ -241,18 +239,19 @@ impl<'a> Build<'a> {
     }
 
     fn throw(&mut self, bytes: &[u8]) -> Option<Throw> {
-        let (mut id, mut name, mut type_name, mut code) = (0, String::new(), String::new(), Code::Unknown);
+        let (mut id, mut type_name, mut code) = (0, String::new(), Code::Unknown);
         for field in Fields::new(bytes).flatten() {
             match field {
                 (1, WireValue::Varint(n)) => id = i16::try_from(n as i64).ok()?,
-                (2, WireValue::Bytes(text)) => name = text_of(text),
                 (3, WireValue::Bytes(text)) => type_name = text_of(text).trim_start_matches('.').to_owned(),
-                (4, WireValue::Bytes(text)) => code = Code::from_name(&text_of(text)).unwrap_or(Code::Unknown),
+                (4, WireValue::Bytes(text)) => {
+                    code = Code::from_name(&text_of(text)).unwrap_or(Code::Unknown)
+                }
                 _ => {}
             }
         }
         let message = self.schema.message(&type_name)?;
-        Some(Throw { id, name, type_name, code, at: self.place(&message) })
+        Some(Throw { id, type_name, code, at: self.place(&message) })
     }
 
     fn place(&mut self, message: &Message) -> usize {
@@ -297,13 +296,11 @@ impl<'a> Build<'a> {
                     (Shape::Map(key, self.item(&ty, &hints.item)), hints.absent())
                 }
                 (Cardinality::List, Type::Message(entry), "map") => {
+                    // A pair holds single values: a wrapper where Thrift has a container.
                     let part = |this: &mut Self, number, hint: &str| {
-                        entry.field_by_number(number).map(|field| {
-                            let repeated = field.cardinality() != Cardinality::One;
-                            // A pair holds single values: a wrapper where Thrift has a container.
-                            debug_assert!(!repeated);
-                            this.item(&field.r#type(), hint)
-                        })
+                        let field =
+                            entry.field_by_number(number).filter(|f| f.cardinality() == Cardinality::One)?;
+                        Some(this.item(&field.r#type(), hint))
                     };
                     match (part(self, 1, &hints.key), part(self, 2, &hints.item)) {
                         (Some(key), Some(value)) => (Shape::Map(key, value), hints.absent()),
@@ -327,10 +324,11 @@ impl<'a> Build<'a> {
         }
         fields.sort_by_key(|field| field.id);
         fields.dedup_by_key(|field| field.id);
-        let mut numbers: Vec<(u32, usize)> = fields.iter().enumerate().map(|(at, f)| (f.number, at)).collect();
+        let mut numbers: Vec<(u32, usize)> =
+            fields.iter().enumerate().map(|(at, f)| (f.number, at)).collect();
         numbers.sort_unstable();
         let wrapper = is_wrapper(message);
-        Struct { name: message.full_name().to_owned(), fields, numbers, wrapper }
+        Struct { fields, numbers, wrapper }
     }
 
     fn item(&mut self, ty: &Type, hint: &str) -> Item {
@@ -383,7 +381,9 @@ pub(crate) fn is_wrapper(message: &Message) -> bool {
 /// Whether a flag of `switchboard.thrift.Message` is set.
 pub(crate) fn flag(message: &Message, number: u32) -> bool {
     let Some(bytes) = option(message.options()) else { return false };
-    Fields::new(bytes).flatten().any(|(n, value)| n == number && matches!(value, WireValue::Varint(v) if v != 0))
+    Fields::new(bytes)
+        .flatten()
+        .any(|(n, value)| n == number && matches!(value, WireValue::Varint(v) if v != 0))
 }
 
 /// What the option of a field says.

@@ -168,10 +168,13 @@ pub(super) fn of_exception(throw: &Throw, plan: &Plan, value: Vec<u8>) -> Status
             _ => None,
         })
     });
-    let mut status = Status::new(throw.code, match sentence {
-        Some(sentence) if !sentence.is_empty() => format!("{short}: {sentence}"),
-        _ => short.to_owned(),
-    });
+    let mut status = Status::new(
+        throw.code,
+        match sentence {
+            Some(sentence) if !sentence.is_empty() => format!("{short}: {sentence}"),
+            _ => short.to_owned(),
+        },
+    );
     let type_url = format!("type.googleapis.com/{}", throw.type_name);
     status.details.push(Detail { type_url, value: value.into() });
     status

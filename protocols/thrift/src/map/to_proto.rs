@@ -54,7 +54,10 @@ impl ToProto<'_> {
         out: &mut Vec<u8>,
     ) -> Result<()> {
         if field.oneof.is_some() {
-            let other = seen.iter().filter_map(|at| plan.fields.get(*at)).find(|f| f.oneof == field.oneof && f.id != field.id);
+            let other = seen
+                .iter()
+                .filter_map(|at| plan.fields.get(*at))
+                .find(|f| f.oneof == field.oneof && f.id != field.id);
             if let Some(other) = other {
                 return Err(Fault::new(format!("{} is set too, and only one of them may be", other.name)));
             }
@@ -63,7 +66,14 @@ impl ToProto<'_> {
     }
 
     /// The value of a field, with its tag or tags.
-    fn shape(&self, field: &Field, number: u32, ty: TType, reader: &mut Reader<'_>, out: &mut Vec<u8>) -> Result<()> {
+    fn shape(
+        &self,
+        field: &Field,
+        number: u32,
+        ty: TType,
+        reader: &mut Reader<'_>,
+        out: &mut Vec<u8>,
+    ) -> Result<()> {
         self.expect(field.shape.ttype(&self.plan.structs), ty)?;
         match &field.shape {
             Shape::One(Item::Scalar(scalar, ty)) => {
@@ -131,7 +141,8 @@ impl ToProto<'_> {
             });
         }
         for at in 0..n {
-            self.value(item, number, delimited, reader, out).map_err(|fault| fault.within(&format!("[{at}]")))?;
+            self.value(item, number, delimited, reader, out)
+                .map_err(|fault| fault.within(&format!("[{at}]")))?;
             if out.len() > self.limit {
                 return Err(WireError::TooLarge(self.limit).into());
             }
@@ -140,7 +151,14 @@ impl ToProto<'_> {
     }
 
     /// One value with its tag, also when it is zero.
-    fn value(&self, item: Item, number: u32, delimited: bool, reader: &mut Reader<'_>, out: &mut Vec<u8>) -> Result<()> {
+    fn value(
+        &self,
+        item: Item,
+        number: u32,
+        delimited: bool,
+        reader: &mut Reader<'_>,
+        out: &mut Vec<u8>,
+    ) -> Result<()> {
         let place = match item {
             Item::Scalar(scalar, ty) => {
                 put_tag(out, number, wire_type(scalar));
@@ -150,7 +168,9 @@ impl ToProto<'_> {
             Item::Struct(place) => place,
         };
         let mut body = |out: &mut Vec<u8>| match self.plan.at(place).and_then(Struct::wrapped) {
-            Some(field) => self.shape(field, field.number, field.shape.ttype(&self.plan.structs), reader, out),
+            Some(field) => {
+                self.shape(field, field.number, field.shape.ttype(&self.plan.structs), reader, out)
+            }
             None => self.structure(place, reader, out),
         };
         if delimited {
@@ -208,7 +228,9 @@ fn read<'a>(ty: TType, reader: &mut Reader<'a>) -> Result<Value<'a>> {
         TType::Double => Value::Double(reader.double()?),
         TType::String => Value::Bytes(reader.bytes()?),
         TType::Uuid => Value::Bytes(reader.uuid()?),
-        TType::Struct | TType::Map | TType::Set | TType::List => return Err(Fault::new("it is no single value")),
+        TType::Struct | TType::Map | TType::Set | TType::List => {
+            return Err(Fault::new("it is no single value"));
+        }
     })
 }
 

@@ -79,7 +79,13 @@ impl ToThrift<'_> {
     }
 
     /// The value of a field; without any, zero.
-    fn shape(&self, field: &Field, values: &[(usize, WireValue<'_>)], writer: &mut Writer, depth: usize) -> Result<()> {
+    fn shape(
+        &self,
+        field: &Field,
+        values: &[(usize, WireValue<'_>)],
+        writer: &mut Writer,
+        depth: usize,
+    ) -> Result<()> {
         let values = values.iter().map(|(_, value)| *value);
         match &field.shape {
             Shape::One(Item::Scalar(scalar, ty)) => {
@@ -160,7 +166,13 @@ impl ToThrift<'_> {
     }
 
     /// Key or value of a map; absence is zero.
-    fn part(&self, item: Item, value: Option<WireValue<'_>>, writer: &mut Writer, depth: usize) -> Result<()> {
+    fn part(
+        &self,
+        item: Item,
+        value: Option<WireValue<'_>>,
+        writer: &mut Writer,
+        depth: usize,
+    ) -> Result<()> {
         match (item, value) {
             (Item::Scalar(scalar, ty), Some(value)) => put(ty, scalar_of(scalar, value)?, writer),
             (Item::Scalar(scalar, ty), None) => put(ty, zero(scalar), writer),

@@ -149,7 +149,13 @@ impl Decoder {
         Ok(Some(Event::Message(Incoming { envelope: Envelope::Plain, proto, body })))
     }
 
-    fn framed(&mut self, input: &mut BytesMut, len: usize, has_header: bool, proto: Proto) -> Result<Option<Event>> {
+    fn framed(
+        &mut self,
+        input: &mut BytesMut,
+        len: usize,
+        has_header: bool,
+        proto: Proto,
+    ) -> Result<Option<Event>> {
         if len > self.limit {
             if input.len() < (len + 4).min(PREFIX) {
                 return Ok(None);
@@ -158,7 +164,8 @@ impl Decoder {
             let prefix = input.get(4..).unwrap_or_default();
             let event = if has_header {
                 // How it is encoded is not looked at; nothing but the number of the message is needed.
-                let seqid = prefix.get(4..8).and_then(|b| b.first_chunk()).map_or(0, |b| u32::from_be_bytes(*b));
+                let seqid =
+                    prefix.get(4..8).and_then(|b| b.first_chunk()).map_or(0, |b| u32::from_be_bytes(*b));
                 refused(seqid, error)
             } else {
                 let head = Reader::new(prefix, proto).head().ok();
@@ -185,7 +192,8 @@ impl Decoder {
                 Ok(Some(Event::Message(Incoming { envelope, proto, body: message.into() })))
             }
             Err(error) => {
-                let seqid = body.get(4..8).and_then(|b| b.first_chunk()).map_or(0, |b| u32::from_be_bytes(*b));
+                let seqid =
+                    body.get(4..8).and_then(|b| b.first_chunk()).map_or(0, |b| u32::from_be_bytes(*b));
                 Ok(Some(refused(seqid, error)))
             }
         }
@@ -194,8 +202,14 @@ impl Decoder {
 
 /// A frame with a head that cannot be used: answered by its number, in the binary protocol.
 fn refused(seqid: u32, error: WireError) -> Event {
-    let header =
-        Header { flags: 0, seqid, proto: Proto::Binary, zlib: false, info: Vec::new(), persistent: Vec::new() };
+    let header = Header {
+        flags: 0,
+        seqid,
+        proto: Proto::Binary,
+        zlib: false,
+        info: Vec::new(),
+        persistent: Vec::new(),
+    };
     Event::Refused { envelope: Envelope::Header(Box::new(header)), proto: Proto::Binary, head: None, error }
 }
 

@@ -78,7 +78,10 @@ pub fn decode(frame: &[u8], limit: usize) -> Result<(Header, Vec<u8>)> {
         }
         for _ in 0..n {
             let (name, value) = (head.bytes(frame.len())?, head.bytes(frame.len())?);
-            list.push((String::from_utf8_lossy(name).into_owned(), String::from_utf8_lossy(value).into_owned()));
+            list.push((
+                String::from_utf8_lossy(name).into_owned(),
+                String::from_utf8_lossy(value).into_owned(),
+            ));
         }
     }
     let rest = all.rest();
@@ -110,7 +113,9 @@ pub fn encode(header: &Header, message: &[u8]) -> Vec<u8> {
         let mut block = Vec::new();
         let mut n = 0;
         for (name, value) in list {
-            if head.len() + block.len() + name.len() + value.len() + 32 > 4 * usize::from(u16::MAX) || n == MAX_INFO {
+            if head.len() + block.len() + name.len() + value.len() + 32 > 4 * usize::from(u16::MAX)
+                || n == MAX_INFO
+            {
                 break;
             }
             put_bytes(&mut block, name.as_bytes());

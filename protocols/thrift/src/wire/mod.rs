@@ -158,10 +158,14 @@ impl std::fmt::Display for WireError {
         match self {
             WireError::Short => f.write_str("the message ends in the middle of a value"),
             WireError::Malformed(what) => f.write_str(what),
-            WireError::TooLarge(limit) => write!(f, "the message has more than the {limit} bytes it may have"),
+            WireError::TooLarge(limit) => {
+                write!(f, "the message has more than the {limit} bytes it may have")
+            }
             WireError::TooDeep => write!(f, "values lie more than {MAX_DEPTH} deep in each other"),
             WireError::Transform(id) => write!(f, "the transform {id} is not supported; zlib (1) is"),
-            WireError::Protocol(id) => write!(f, "the protocol {id} is not supported; binary (0) and compact (2) are"),
+            WireError::Protocol(id) => {
+                write!(f, "the protocol {id} is not supported; binary (0) and compact (2) are")
+            }
         }
     }
 }

@@ -133,7 +133,8 @@ impl<'a> Reader<'a> {
                 if byte == 0 {
                     return Ok(None);
                 }
-                let ty = TType::from_binary(byte).ok_or(WireError::Malformed("a field has an unknown type"))?;
+                let ty =
+                    TType::from_binary(byte).ok_or(WireError::Malformed("a field has an unknown type"))?;
                 Ok(Some((ty, self.raw.i16()?)))
             }
             Proto::Compact => {

@@ -45,7 +45,11 @@ impl Scanner {
                 Ok(()) => self.at += reader.position(),
                 Err(WireError::Short) => {
                     self.steps.push(step);
-                    return if bytes.len() >= self.limit { Err(WireError::TooLarge(self.limit)) } else { Ok(None) };
+                    return if bytes.len() >= self.limit {
+                        Err(WireError::TooLarge(self.limit))
+                    } else {
+                        Ok(None)
+                    };
                 }
                 Err(error) => return Err(error),
             }
