@@ -14,6 +14,9 @@ use serde_json::{Value, json};
 use std::net::SocketAddr;
 use tokio::net::TcpStream;
 
+/// Headers of a request.
+type Headers = Vec<(&'static str, &'static str)>;
+
 struct Got {
     status: StatusCode,
     headers: HeaderMap,
@@ -111,7 +114,7 @@ async fn grpc_refuses_in_its_own_words() {
     let (running, _) = start().await;
     let at = running.addr;
     let hello = envelope(0, &msg("hello", 1));
-    let cases: [(&str, &str, Vec<(&str, &str)>, Bytes, u16, &str); 13] = [
+    let cases: [(&str, &str, Headers, Bytes, u16, &str); 13] = [
         ("no path", "/nonsense", vec![], hello.clone(), 200, "12"),
         ("escapes", "/t.v1.T/%45cho", vec![], hello.clone(), 200, "12"),
         ("dots", "/t.v1.T/../t.v1.T/Echo", vec![], hello.clone(), 200, "12"),
@@ -223,7 +226,7 @@ async fn connect_unary() {
     });
     assert_eq!(got.json(), wanted);
     assert_eq!(got.header("trailer-t-bin"), "AQID");
-    let cases: [(&str, &str, &str, Vec<(&str, &str)>, &str, u16, &str); 9] = [
+    let cases: [(&str, &str, &str, Headers, &str, u16, &str); 9] = [
         ("unknown", "POST", "/t.v1.T/Nonsense", vec![JSON, CONNECT], "{}", 404, "unimplemented"),
         (
             "version",
