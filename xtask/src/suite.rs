@@ -176,7 +176,11 @@ fn all(suite: &mut Suite) {
             let folder = s.root.join("examples/user-service");
             s.node(&folder.join("node"), |s| {
                 s.python(&folder.join("python/requirements.txt"), "examples-python", |s, python| {
-                    s.exec(Command::new(python).arg(format!("examples/{example}/test/run.py")).current_dir(s.root))
+                    s.exec(
+                        Command::new(python)
+                            .arg(format!("examples/{example}/test/run.py"))
+                            .current_dir(s.root),
+                    )
                 })
             })
         });

@@ -534,7 +534,8 @@ async fn a_method_that_workers_serve_and_nothing_describes() {
     let worker = tokio::spawn(async move {
         let taken = access.take(&[name.to_owned()], 1, 20_000, None, "worker").await.unwrap().remove(0);
         let kind = taken.input.content_type.as_deref().map(str::to_owned);
-        let finish = sb_board::access::Finish::Complete { content_type: kind.clone(), body: taken.input.body };
+        let finish =
+            sb_board::access::Finish::Complete { content_type: kind.clone(), body: taken.input.body };
         access.job_finish(taken.job.id, &taken.handle, finish).await.unwrap();
         kind
     });
