@@ -14,6 +14,9 @@ use serde_json::{Value, json};
 use std::net::SocketAddr;
 use tokio::net::TcpStream;
 
+/// Headers of a request.
+type Headers = Vec<(&'static str, &'static str)>;
+
 struct Got {
     status: StatusCode,
     headers: HeaderMap,
@@ -111,7 +114,7 @@ async fn grpc_refuses_in_its_own_words() {
     let (running, _) = start().await;
     let at = running.addr;
     let hello = envelope(0, &msg("hello", 1));
-    let cases: [(&str, &str, Vec<(&str, &str)>, Bytes, u16, &str); 13] = [
+    let cases: [(&str, &str, Headers, Bytes, u16, &str); 13] = [
         ("no path", "/nonsense", vec![], hello.clone(), 200, "12"),
         ("escapes", "/t.v1.T/%45cho", vec![], hello.clone(), 200, "12"),
         ("dots", "/t.v1.T/../t.v1.T/Echo", vec![], hello.clone(), 200, "12"),
@@ -223,7 +226,7 @@ async fn connect_unary() {
     });
     assert_eq!(got.json(), wanted);
     assert_eq!(got.header("trailer-t-bin"), "AQID");
-    let cases: [(&str, &str, &str, Vec<(&str, &str)>, &str, u16, &str); 9] = [
+    let cases: [(&str, &str, &str, Headers, &str, u16, &str); 9] = [
         ("unknown", "POST", "/t.v1.T/Nonsense", vec![JSON, CONNECT], "{}", 404, "unimplemented"),
         (
             "version",
@@ -519,4 +522,27 @@ async fn health() {
     running.board.drain();
     let got = watch.await.unwrap();
     assert_eq!((got.grpc(), &got.body[..]), ("14", &b"\0\0\0\0\x02\x08\x01\0\0\0\0\x02\x08\x02"[..]));
+}
+
+#[tokio::test]
+async fn a_method_that_workers_serve_and_nothing_describes() {
+    let (running, _) = start().await;
+    let at = running.addr;
+    let access = running.board.admin();
+    let name = "w.v1.W/Do";
+    access.declare_method(name, sb_core::jobs::MethodPolicy::new(name)).await.unwrap();
+    let worker = tokio::spawn(async move {
+        let taken = access.take(&[name.to_owned()], 1, 20_000, None, "worker").await.unwrap().remove(0);
+        let kind = taken.input.content_type.as_deref().map(str::to_owned);
+        let finish =
+            sb_board::access::Finish::Complete { content_type: kind.clone(), body: taken.input.body };
+        access.job_finish(taken.job.id, &taken.handle, finish).await.unwrap();
+        kind
+    });
+    let got = h2(at, "POST", "/w.v1.W/Do", &[GRPC, TE], envelope(0, b"\x0a\x01x")).await;
+    assert_eq!((got.grpc(), &got.body[..]), ("0", &b"\0\0\0\0\x03\x0a\x01x"[..]));
+    assert_eq!(worker.await.unwrap().as_deref(), Some("application/proto"));
+    // Without a word of Connect it is HTTP's.
+    let got = h2(at, "POST", "/w.v1.W/Do", &[("content-type", "application/proto")], "").await;
+    assert_eq!(got.header("content-type"), "application/problem+json");
 }
