@@ -57,7 +57,7 @@ fn response(cx: &Cx, view: &JobView, content_type: Option<String>, body: bytes::
     match value {
         Ok(value) => Outcome::Response(Any {
             type_url: format!("type.googleapis.com/{}", output.full_name()),
-            value: value.into(),
+            value,
             ..Any::default()
         }),
         Err(why) => error(Status::new(Code::Internal, why)),
@@ -67,7 +67,7 @@ fn response(cx: &Cx, view: &JobView, content_type: Option<String>, body: bytes::
 fn error(status: Status) -> Outcome {
     let detail = |d: &sb_board::call::Detail| Any {
         type_url: d.type_url.clone(),
-        value: d.value.clone().into(),
+        value: d.value.clone(),
         ..Any::default()
     };
     Outcome::Error(rpc::Status {

@@ -359,13 +359,13 @@ async fn operations_of_a_described_method() {
     let own = SubmitJobRequest { method: path("Topics/List"), ..SubmitJobRequest::default() };
     assert_eq!(refused(&access, "Jobs/Submit", &own).await, (Code::Unimplemented, "SB0209".into()));
 
-    let get = GetOperationRequest { name: format!("operations/{}", job.id), ..Default::default() };
+    let get = GetOperationRequest { name: format!("operations/{}", job.id) };
     assert_eq!(call::<_, Operation>(&access, "GetOperation", &get).await.unwrap(), operation);
-    let cancel = CancelOperationRequest { name: operation.name.clone(), ..Default::default() };
+    let cancel = CancelOperationRequest { name: operation.name.clone() };
     call::<_, buffa_types::google::protobuf::Empty>(&access, "CancelOperation", &cancel).await.unwrap();
-    let delete = DeleteOperationRequest { name: operation.name.clone(), ..Default::default() };
+    let delete = DeleteOperationRequest { name: operation.name.clone() };
     assert_eq!(refused(&access, "DeleteOperation", &delete).await, (Code::Unimplemented, "SB0209".into()));
-    let missing = GetOperationRequest { name: "jobs/none".into(), ..Default::default() };
+    let missing = GetOperationRequest { name: "jobs/none".into() };
     assert_eq!(refused(&access, "GetOperation", &missing).await, (Code::NotFound, "SB0401".into()));
 }
 
@@ -375,7 +375,7 @@ async fn operations_of_workers() {
     declare(&access, Method { name: METHOD.into(), attempts: Some(1), ..Method::default() }).await;
     // A method that nothing describes: the result as it is.
     let plain = submit(&access, "x").await;
-    let get = GetOperationRequest { name: format!("jobs/{}", plain.id), ..Default::default() };
+    let get = GetOperationRequest { name: format!("jobs/{}", plain.id) };
     let operation: Operation = call(&access, "GetOperation", &get).await.unwrap();
     assert!(!operation.done && operation.result.is_none());
     complete(&access, &take(&access).await, "text/plain", b"done").await;
@@ -387,7 +387,7 @@ async fn operations_of_workers() {
     let Some(Ended::Error(error)) = waited(&access, &failing.id).await.result else { panic!() };
     assert_eq!((error.code, error.message.as_str()), (14, "no luck"));
     let cancelled = submit(&access, "z").await;
-    let cancel = CancelOperationRequest { name: format!("jobs/{}", cancelled.id), ..Default::default() };
+    let cancel = CancelOperationRequest { name: format!("jobs/{}", cancelled.id) };
     call::<_, buffa_types::google::protobuf::Empty>(&access, "CancelOperation", &cancel).await.unwrap();
     let Some(Ended::Error(error)) = waited(&access, &cancelled.id).await.result else { panic!() };
     assert_eq!(error.code, 1, "CANCELLED");
