@@ -1,6 +1,6 @@
 // The frame around every screen: navigation, banners, theme, keys.
 import { useSignal } from "@preact/signals";
-import { render } from "preact";
+import { type JSX, render } from "preact";
 import { useEffect, useLayoutEffect, useRef } from "preact/hooks";
 import "uplot/dist/uPlot.min.css";
 import "./app.css";
@@ -25,6 +25,7 @@ const PLACES: [string, string][] = [
   ["topics", "Topics"],
   ["groups", "Groups"],
   ["jobs", "Jobs"],
+  ["services", "Services"],
 ];
 
 const MARKS: Record<string, string> = { system: "◐", light: "○", dark: "●" };
@@ -35,12 +36,22 @@ function Screen() {
   if (where === "topics") return a ? <TopicPage key={a} name={a} /> : <Topics />;
   if (where === "groups") return a && b ? <GroupPage key={`${a}/${b}`} topic={a} name={b} /> : <Groups />;
   if (where === "jobs") return a ? <JobPage key={a} id={a} /> : <Jobs />;
+  if (where === "services") return <Later key={a} of={(m) => (a ? <m.ServicePage name={a} /> : <m.Services />)} />;
   return (
     <Empty>
       <p>The console has no such page.</p>
       <a href="#/">Overview</a>
     </Empty>
   );
+}
+
+type Part = typeof import("./screens/services.tsx");
+
+/** A screen that is fetched when it is first opened, so that the first load stays small. */
+function Later({ of }: { of: (part: Part) => JSX.Element }) {
+  const part = useSignal<Part | null>(null);
+  useEffect(() => void import("./screens/services.tsx").then((loaded) => (part.value = loaded)), []);
+  return part.value ? of(part.value) : <p class="faint">Loading…</p>;
 }
 
 function Mark() {

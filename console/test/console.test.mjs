@@ -403,3 +403,16 @@ test("a lost connection is said at once, and the tail goes on afterwards", async
     await server.stop();
   }
 });
+
+test("services are listed, described and can be tried", { skip: !process.env.SWITCHBOARD_URL && "the stand-in has no services" }, async () => {
+  await visit("#/services", {}, async (page) => {
+    await page.getByRole("link", { name: "switchboard.v1.Topics" }).click();
+    const list = page.getByRole("region", { name: "List", exact: true });
+    await list.getByRole("button", { name: "Call" }).click();
+    await list.locator("pre.answer", { hasText: TOPIC }).waitFor();
+    await list.getByLabel("Request, as JSON").fill('{"nonsense": 1}');
+    await list.getByRole("button", { name: "Call" }).click();
+    await list.locator(".problem", { hasText: "nonsense" }).waitFor();
+    assert.match(await text(page, "main"), /POST \/switchboard\.v1\.Topics\/List/);
+  });
+});

@@ -56,6 +56,7 @@ pub fn golden_frames() -> Vec<Vec<u8>> {
         group: name.into(),
         options,
         start: GroupStart::Start,
+        condition: Condition::Any,
         keys: Vec::new(),
     };
     let ordered = GroupOptions {

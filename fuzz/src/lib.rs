@@ -5,14 +5,20 @@
 //! is held against the first.
 
 mod disk;
+mod graph;
 mod net;
+mod rpc;
 mod schema;
 mod text;
+mod thrift;
 
 pub use disk::{core_frame, golden_frames, journal};
+pub use graph::graphql;
 pub use net::{deflate, guard, recognise, websocket};
+pub use rpc::grpc;
 pub use schema::{descriptors, json_to_proto_target, proto_to_json_target, rest};
 pub use text::{address, config, tokens};
+pub use thrift::{frame as thrift_header, idl as thrift_idl, stream as thrift_stream, value as thrift_value};
 
 use bytes::{Bytes, BytesMut};
 use sb_core::batch as record_batch;
@@ -35,12 +41,18 @@ pub const TARGETS: &[Target] = &[
     ("recognise", recognise),
     ("echo", echo),
     ("http_wire", http_wire),
+    ("grpc", grpc),
     ("tokens", tokens),
     ("config", config),
+    ("thrift_stream", thrift_stream),
+    ("thrift_value", thrift_value),
+    ("thrift_header", thrift_header),
+    ("thrift_idl", thrift_idl),
     ("json_to_proto", json_to_proto_target),
     ("proto_to_json", proto_to_json_target),
     ("descriptors", descriptors),
     ("rest", rest),
+    ("graphql", graphql),
 ];
 
 /// The readers of numbers, lengths and text. The first bytes say what is read from the rest.

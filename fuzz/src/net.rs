@@ -140,7 +140,7 @@ pub fn guard(data: &[u8]) {
 
 /// Who speaks: a verdict stands, however many bytes follow.
 pub fn recognise(data: &[u8]) {
-    let protocols = [&sb_echo::LINES];
+    let protocols = [&sb_echo::LINES, &sb_thrift::DESCRIPTOR];
     for (tls, http) in [(false, false), (false, true), (true, true)] {
         let mut verdict = Found::More;
         for n in 0..=data.len().min(64) {

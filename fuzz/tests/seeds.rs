@@ -34,6 +34,25 @@ fn write_seeds(root: &Path) {
     write("wirekit", "numbers", b"\x00\x01\x02\x03\x04\x05\x06\x07\x08\x09\x0a\x0b\x05\x06\x07\x08\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01\x80\x01\x03abc\x04text0123456789abcdef0123456789abcdef");
     write("address", "plain", b"orders.eu.created\norders.*.created\norders.>\n#.created\norders/eu/created\norders/+/created\na.%2E.%");
     write("address", "wild", b"#.a.#.b\n*.#.>\na.b\n#.b.#.a\n%2A.%23\na b\n$SYS/x");
+    let mut stream = sb_grpc::wire::envelope(0, b"message").to_vec();
+    stream.extend_from_slice(&sb_grpc::wire::envelope(
+        2,
+        br#"{"error":{"code":"not_found","details":[{"type":"a.B","value":"AQ"}]},"metadata":{"a":["b"]}}"#,
+    ));
+    write("grpc", "stream", &stream);
+    write("grpc", "text", &sb_grpc::wire::text::encode(&stream));
+    write("grpc", "end", &stream[12 + 5..]);
+    write(
+        "grpc",
+        "trailers",
+        b"grpc-status: 5\r\ngrpc-message: no%20such\r\nGrpc-Status-Details-Bin: CAU\r\n",
+    );
+    write("grpc", "timeout", b"99999999H");
+    write("grpc", "query", b"connect=v1&encoding=proto&base64=1&message=AQ%3D%3D");
+    for packing in ["gzip", "zstd", "br", "deflate"] {
+        let packing = sb_grpc::wire::pack::Packing::from_name(packing).unwrap();
+        write("grpc", packing.name(), &packing.pack(&[b'a'; 3_000]).unwrap());
+    }
     for (name, message) in messages() {
         write("batch", name, &batch::encode("t", &message));
     }
@@ -126,6 +145,7 @@ fn write_seeds(root: &Path) {
     write("http_wire", "binary", b"\0\0\0\x02{}body");
     write("tokens", "claims", br#"{"n":"shop","e":1700000000000,"r":["a.>"],"p":["a.b"],"c":["a.B.C"],"j":["01J00000000000000000000000"]}"#);
     write("tokens", "numbers", &[0x81; 48]);
+    thrift(&write);
     write("config", "all", include_bytes!("config.toml"));
     write("config", "fault", b"listen = [\"http://127.0.0.1:7070\"]\nlimts = { message = \"1MiB\" }\n[topics.a]\nkeep_age = \"soon\"\n");
     schema_seeds(&write);
@@ -185,6 +205,70 @@ fn schema_seeds(write: &dyn Fn(&str, &str, &[u8])) {
     ] {
         write("rest", name, request.as_bytes());
     }
+}
+
+fn thrift(write: &dyn Fn(&str, &str, &[u8])) {
+    use sb_thrift::wire::{Envelope, Head, Kind, Proto, TType, Writer, header};
+    let mut all = vec![7];
+    for proto in [Proto::Binary, Proto::Compact] {
+        let head = header::Header {
+            flags: 0,
+            seqid: 3,
+            proto,
+            zlib: proto == Proto::Compact,
+            info: vec![("sb-timeout".into(), "1s".into())],
+            persistent: Vec::new(),
+        };
+        for envelope in [Envelope::Plain, Envelope::Framed, Envelope::Header(Box::new(head))] {
+            let mut writer = Writer::new(envelope.room(), proto);
+            writer.head(&Head { kind: Kind::Call, name: "Shop:get".into(), seqid: 3, strict: true });
+            let outer = writer.enter();
+            writer.field(TType::Bool, 1);
+            writer.bool(true);
+            writer.field(TType::Map, 20);
+            writer.map(TType::String, TType::List, 1);
+            writer.bytes(b"key");
+            writer.list(TType::Double, 2);
+            writer.double(1.5);
+            writer.double(-0.0);
+            writer.field(TType::Struct, 21);
+            let inner = writer.enter();
+            writer.leave(inner);
+            writer.leave(outer);
+            let message = writer.into_bytes();
+            if envelope == Envelope::Plain {
+                let kind = u8::from(proto == Proto::Compact);
+                write(
+                    "thrift_value",
+                    if kind == 0 { "binary" } else { "compact" },
+                    &[&[kind][..], &message].concat(),
+                );
+            }
+            let sealed = envelope.seal(message);
+            if matches!(envelope, Envelope::Header(_)) {
+                write(
+                    "thrift_header",
+                    if proto == Proto::Binary { "binary" } else { "compact-zlib" },
+                    &sealed[4..],
+                );
+            }
+            all.extend_from_slice(&sealed);
+        }
+    }
+    write("thrift_stream", "all", &all);
+    write("recognise", "thrift", &all[1..40]);
+    write(
+        "thrift_idl",
+        "all",
+        b"namespace * a.b\ninclude \"x.thrift\"\n/** doc */\nenum E { A = 1, B }\nconst list<i32> L = [1, -2]\ntypedef map<string, set<i16>> M\n\
+        union U { 1: E e (x = \"y\"), 2: M m }\nexception X { 1: string why = \"z\" } (code = \"NOT_FOUND\")\n\
+        service S extends P { oneway void a(1: required i8 b), list<list<U>> c() throws (1: X x) }",
+    );
+    write(
+        "thrift_idl",
+        "whole",
+        b"struct A { 1: optional A a, -2: double d = 1e3 } service S { A a(1: A a) (readonly) }",
+    );
 }
 
 fn messages() -> Vec<(&'static str, Vec<Message>)> {

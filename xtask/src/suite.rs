@@ -97,7 +97,7 @@ fn all(suite: &mut Suite) {
     });
     suite.step("http by python", 15, |s| {
         let folder = s.root.join("interop/http/python");
-        s.python(&folder.join("requirements.txt"), |s, python| {
+        s.python(&folder.join("requirements.txt"), "python", |s, python| {
             s.exec(
                 Command::new(python)
                     .args(["-m", "pytest", "-q", "-p", "no:cacheprovider"])
@@ -109,12 +109,57 @@ fn all(suite: &mut Suite) {
         let folder = s.root.join("interop/http/node");
         s.node(&folder, |s| s.exec(Command::new("node").arg("--test").current_dir(&folder)))
     });
+    suite.step("graphql by node", 15, |s| {
+        let folder = s.root.join("interop/graphql/node");
+        s.node(&folder, |s| {
+            s.graphql(|s, services| {
+                let mut tests = Command::new("node");
+                s.exec(tests.arg("--test").env("GRAPHQL_SERVICES", services).current_dir(&folder))
+            })
+        })
+    });
+    suite.step("graphql by python", 10, |s| {
+        let folder = s.root.join("interop/graphql/python");
+        s.python(&folder.join("requirements.txt"), "graphql-python", |s, python| {
+            s.graphql(|s, services| {
+                let mut tests = Command::new(python);
+                tests.args(["-m", "pytest", "-q", "-p", "no:cacheprovider"]);
+                s.exec(tests.env("GRAPHQL_SERVICES", services).current_dir(&folder))
+            })
+        })
+    });
+    suite.step("connect conformance", 30, |s| {
+        s.rpc(|s| s.exec(Command::new("python3").arg("interop/connect/run.py").current_dir(s.root)))
+    });
+    suite.step("grpc by python, node and go", 10, |s| {
+        let folder = s.root.join("interop/grpc");
+        s.rpc(|s| {
+            s.node(&folder.join("node"), |s| {
+                s.python(&folder.join("requirements.txt"), "grpc-python", |s, python| {
+                    s.exec(Command::new(python).arg("run.py").current_dir(&folder))
+                })
+            })
+        })
+    });
     let cycles = pick("25", "500", "2000");
     suite.step(&format!("kill -9, {cycles} cycles"), 240, |s| {
         s.script("interop/crash/crash.py", &["--cycles", cycles])
     });
     suite.step("damage to the journal", 60, |s| {
         s.script("interop/crash/damage.py", &["--points", pick("20", "200", "500")])
+    });
+    suite.step("WebSocket by Autobahn", 60, |s| {
+        s.script("interop/autobahn/run.py", if tier == Tier::Change { &[] } else { &["--all"] })
+    });
+    suite.step("Thrift by Python and Node", 15, |s| {
+        s.debian(
+            "thrift-compiler",
+            || find("thrift"),
+            |s, _| match quiet(Command::new("npm").arg("--version")) {
+                true => s.script("interop/thrift/run.py", &[]),
+                false => Missing("node with npm".into()),
+            },
+        )
     });
     suite.step("full disk", 10, |s| s.script("interop/crash/full_disk.py", &[]));
     suite.step("console in a browser", 15, |s| s.console());
@@ -126,15 +171,31 @@ fn all(suite: &mut Suite) {
             })
         })
     });
+    for example in ["user-service", "shop"] {
+        suite.step(&format!("example: {example}"), 10, |s| {
+            let folder = s.root.join("examples/user-service");
+            s.node(&folder.join("node"), |s| {
+                s.python(&folder.join("python/requirements.txt"), "examples-python", |s, python| {
+                    s.exec(Command::new(python).arg(format!("examples/{example}/test/run.py")).current_dir(s.root))
+                })
+            })
+        });
+    }
     suite.step("docs: patterns", 10, |s| {
-        s.with_server(|server| {
-            s.exec(
-                Command::new("python3")
-                    .arg("docs/patterns/run.py")
-                    .env("SWITCHBOARD_URL", &server.url)
-                    .current_dir(s.root),
-            )
-        })
+        s.debian(
+            "curl",
+            || find("curl"),
+            |s, _| {
+                s.with_server(|server| {
+                    s.exec(
+                        Command::new("python3")
+                            .arg("docs/patterns/run.py")
+                            .env("SWITCHBOARD_URL", &server.url)
+                            .current_dir(s.root),
+                    )
+                })
+            },
+        )
     });
     suite.step("command line", 10, |s| {
         s.exec(
@@ -143,6 +204,7 @@ fn all(suite: &mut Suite) {
     });
     if tier >= Tier::Night {
         fuzz(suite, pick("60", "60", "600"));
+        suite.step("a million behind, 100,000 topics", 60, |s| s.script("interop/scale/scale.py", &[]));
         suite.step("bench smoke", 30, |s| s.script("bench/smoke.py", &[]));
     }
 }
@@ -312,12 +374,35 @@ impl Step<'_> {
         }
     }
 
-    /// Goes on with the Python of a virtual environment that holds exactly these requirements.
-    fn python(&self, requirements: &Path, then: impl FnOnce(&Self, &Path) -> Outcome) -> Outcome {
+    /// Goes on with the services that the clients of GraphQL talk to, an example of the protocol's crate.
+    fn graphql(&self, then: impl FnOnce(&Self, &Path) -> Outcome) -> Outcome {
+        let built =
+            self.exec(&mut self.cargo(&["build", "--locked", "-p", "sb-graphql", "--example", "services"]));
+        if !matches!(built, Passed) {
+            return built;
+        }
+        let target =
+            std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| self.root.join("target"), PathBuf::from);
+        then(self, &target.join("debug/examples/services"))
+    }
+
+    /// Goes on with Go, and the adapter by which suites of RPC protocols reach this project.
+    fn rpc(&self, then: impl FnOnce(&Self) -> Outcome) -> Outcome {
+        if find("go").is_none() {
+            return Missing("go".into());
+        }
+        match self.exec(&mut self.cargo(&["build", "--locked", "-p", "sb-connect-adapter"])) {
+            Passed => then(self),
+            other => other,
+        }
+    }
+
+    /// Goes on with the Python of a virtual environment, of this name, that holds exactly these requirements.
+    fn python(&self, requirements: &Path, name: &str, then: impl FnOnce(&Self, &Path) -> Outcome) -> Outcome {
         let Ok(wanted) = fs::read_to_string(requirements) else {
             return Missing(requirements.display().to_string());
         };
-        let home = self.root.join(".suite/python");
+        let home = self.root.join(".suite").join(name);
         let (python, stamp) = (home.join("bin/python"), home.join("installed.txt"));
         if fs::read_to_string(&stamp).ok().as_deref() != Some(&wanted) {
             let _ = fs::remove_dir_all(&home);
@@ -354,20 +439,30 @@ impl Step<'_> {
         then(self)
     }
 
-    /// Goes on with a Chromium; root may install one.
-    fn browser(&self, then: impl FnOnce(&Self, &Path) -> Outcome) -> Outcome {
-        if find_browser().is_none() && is_root() && find("apt-get").is_some() {
+    /// Goes on with a program from a Debian package, found by `find`; root may install it.
+    fn debian(
+        &self,
+        package: &str,
+        find_it: impl Fn() -> Option<PathBuf>,
+        then: impl FnOnce(&Self, &Path) -> Outcome,
+    ) -> Outcome {
+        if find_it().is_none() && is_root() && find("apt-get").is_some() {
             let _ = self.exec(Command::new("apt-get").args(["update", "-qq"]));
             let _ = self.exec(
                 Command::new("apt-get")
-                    .args(["install", "-y", "-qq", "--no-install-recommends", "chromium"])
+                    .args(["install", "-y", "-qq", "--no-install-recommends", package])
                     .env("DEBIAN_FRONTEND", "noninteractive"),
             );
         }
-        match find_browser() {
-            Some(chromium) => then(self, &chromium),
-            None => Missing("chromium (or CHROMIUM, its path)".into()),
+        match find_it() {
+            Some(program) => then(self, &program),
+            None => Missing(format!("{package} from Debian's packages")),
         }
+    }
+
+    /// Goes on with a Chromium, that of CHROMIUM if it is set.
+    fn browser(&self, then: impl FnOnce(&Self, &Path) -> Outcome) -> Outcome {
+        self.debian("chromium", find_browser, then)
     }
 
     /// Goes on with a fresh server, which ends afterwards.

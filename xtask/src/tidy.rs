@@ -11,15 +11,17 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("sb-wirekit", &[]),
     ("sb-core", &["sb-wirekit"]),
     ("sb-log", &["sb-core", "sb-wirekit"]),
-    ("sb-board", &["sb-core", "sb-log", "sb-wirekit"]),
+    ("sb-board", &["sb-core", "sb-log", "sb-schema", "sb-wirekit"]),
     ("sb-schema", &["sb-wirekit"]),
+    ("sb-api", &["sb-board", "sb-core", "sb-schema"]),
     ("sb-net", &["sb-board", "sb-core", "sb-wirekit"]),
     ("sb-sim", &["sb-board", "sb-core", "sb-log", "sb-wirekit"]),
     ("sb-suite", &["*"]),
+    ("sb-connect-adapter", &["*"]),
     ("switchboard", &["*"]),
     ("xtask", &[]),
 ];
-const PROTOCOL: &[&str] = &["sb-board", "sb-core", "sb-wirekit"];
+const PROTOCOL: &[&str] = &["sb-board", "sb-core", "sb-schema", "sb-wirekit"];
 
 /// The core has no I/O, no clock, no randomness, no async runtime; these crates would bring them.
 const NOT_IN_CORE: &[&str] =

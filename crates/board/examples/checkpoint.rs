@@ -76,7 +76,7 @@ fn fill(dir: &Path) -> Outcome {
     std::thread::spawn(move || {
         for item in given {
             match item {
-                Item::Effects(effects) => Engine::put(&store, &effects).expect("segments are written"),
+                Item::Effects(effects) => Engine::put(&store, [&effects]).expect("segments are written"),
                 Item::Checkpoint(job) => jobs.send(job).expect("the checkpoint thread lives"),
             }
         }
@@ -109,6 +109,7 @@ fn fill(dir: &Path) -> Outcome {
                 group: "work".into(),
                 options: Default::default(),
                 start: GroupStart::Start,
+                condition: Condition::Any,
                 keys: Vec::new(),
             };
             engine.commit(now(clock), op.into())?;

@@ -87,13 +87,14 @@ fn run(
         group: "work".into(),
         options: Default::default(),
         start: GroupStart::Start,
+        condition: Condition::Any,
         keys: Vec::new(),
     };
     let group = match engine.commit(now(clock), declare.into())?.replies.pop() {
         Some(Reply::Group { view, .. }) => view.id,
         other => return Err(format!("{other:?}").into()),
     };
-    Engine::put(&store, &engine.flush()?)?;
+    Engine::put(&store, [&engine.flush()?])?;
     let address = Address::parse("bench")?;
     let mut parts = Parts::default();
     let mut leased: Vec<Delivery> = Vec::new();
@@ -155,7 +156,7 @@ fn run(
         lap(&mut parts.append);
         let effects = engine.flush()?;
         lap(&mut parts.flush);
-        Engine::put(&store, &effects)?;
+        Engine::put(&store, [&effects])?;
         lap(&mut parts.store);
         if engine.journal_bytes() > 128 << 20 {
             if let Some(job) = engine.begin_checkpoint() {

@@ -28,6 +28,9 @@ pub const MAX_MESSAGES: usize = 1000;
 /// The most bytes that one read or lease gives.
 pub const MAX_BYTES: usize = 4 << 20;
 
+/// The most grants of a scoped token.
+const MAX_GRANTS: usize = 256;
+
 /// The board as seen by one principal, through one protocol, on one connection.
 #[derive(Clone)]
 pub struct Access {
@@ -304,6 +307,18 @@ impl Access {
         }
     }
 
+    /// What a stream is told that ends because of [`Access::revoked`].
+    pub fn expired(&self) -> Error {
+        crate::auth::expired()
+    }
+
+    /// What a stream is told that ends because the server does.
+    pub fn stopping(&self) -> Error {
+        Error::new(Kind::Unavailable, "SB0603", "the server stops")
+            .fix("Connect again and go on from the last position")
+            .retry_after(1_000)
+    }
+
     /// Refuses those who have given no credentials although some are needed: they have no right to anything.
     pub fn known(&self) -> Result<()> {
         self.principal.known()
@@ -334,6 +349,9 @@ impl Access {
         if ttl_ms == 0 || ttl_ms > 3_600_000 {
             return Err(Error::invalid("a token lives between a moment and one hour")
                 .fix("Give ttl as 10m or less than 1h"));
+        }
+        if grants.read.len() + grants.publish.len() + grants.call.len() + grants.jobs.len() > MAX_GRANTS {
+            return Err(Error::invalid("a token holds at most 256 grants"));
         }
         let patterns = |list: &[String]| list.iter().map(|t| Pattern::parse(t)).collect::<Result<Vec<_>>>();
         let methods =

@@ -425,7 +425,7 @@ fn unauthenticated(why: &'static str) -> Error {
         .fix("Send Authorization: Bearer with an API key, a JWT of a configured issuer, or a token of POST /tokens")
 }
 
-fn expired() -> Error {
+pub(crate) fn expired() -> Error {
     Error::new(Kind::Unauthenticated, "SB0503", "the token has expired").fix("Get a new one and try again")
 }
 

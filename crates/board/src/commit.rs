@@ -27,6 +27,10 @@ const CHECKPOINT_PAUSE: Duration = Duration::from_millis(500);
 const SEAL_AFTER: Duration = Duration::from_millis(50);
 /// The commit loop waits when so many bytes have not reached the segments yet.
 const STORAGE_BACKLOG: usize = 256 << 20;
+/// How long the storage thread gathers what it writes: long beside a frame, so that it wakes once for many of them.
+const GATHER: Duration = Duration::from_millis(50);
+/// About how many bytes it writes at once.
+const GATHER_BYTES: usize = 8 << 20;
 
 pub(crate) type Release = Box<dyn FnOnce(&Result<()>) + Send>;
 
@@ -44,10 +48,19 @@ pub(crate) enum Ask {
 
 /// What the storage thread is given.
 pub(crate) enum Store {
-    /// Durable effects to copy into segments, with their partitions.
-    Effects(Effects, Vec<Option<Arc<Part>>>, usize),
+    /// Durable effects to copy into segments.
+    Effects(Stored),
     /// Everything before it has been given: write it.
     Checkpoint(Box<CheckpointJob>),
+}
+
+/// Durable effects of one frame on their way to the segments.
+pub(crate) struct Stored {
+    pub(crate) effects: Effects,
+    /// The partition of each batch.
+    pub(crate) parts: Vec<Option<Arc<Part>>>,
+    /// Bytes of all batches.
+    pub(crate) bytes: usize,
 }
 
 /// What the checkpoint thread is given.
@@ -96,7 +109,7 @@ pub(crate) async fn release_task(
 impl Store {
     fn effects(&self) -> Option<&Effects> {
         match self {
-            Store::Effects(effects, ..) => Some(effects),
+            Store::Effects(put) => Some(&put.effects),
             Store::Checkpoint(_) => None,
         }
     }
@@ -292,7 +305,7 @@ fn show(
         && !(effects.appended.is_empty() && effects.trimmed.is_empty() && effects.deleted.is_empty())
     {
         board.storage_add(bytes);
-        let _ = store.send(Store::Effects(effects, parts, bytes));
+        let _ = store.send(Store::Effects(Stored { effects, parts, bytes }));
     }
     while tails.bytes > tails.budget {
         let Some(part) = tails.order.front() else { break };
@@ -340,6 +353,8 @@ pub(crate) fn declare(board: &Arc<Board>, view: &TopicView) {
 }
 
 /// Copies durable batches into segments and hands checkpoints on. A full disk is waited out; anything else is the end.
+///
+/// Nobody waits for this, as everything is in memory until it is here: what comes within a moment is written together.
 pub(crate) fn store_thread(
     items: Receiver<Store>,
     store: Arc<sb_log::local::Store>,
@@ -348,55 +363,68 @@ pub(crate) fn store_thread(
 ) {
     let mut ahead: VecDeque<Store> = VecDeque::new();
     loop {
-        let item = match ahead.pop_front() {
-            Some(item) => item,
-            None => match items.recv() {
-                Ok(item) => item,
-                Err(_) => return,
-            },
-        };
-        match item {
-            Store::Checkpoint(job) => {
-                let _ = checkpoints.send(Job::Checkpoint(job));
-            }
-            Store::Effects(mut effects, mut parts, bytes) => {
-                let mut looked = false;
-                while let Err(error) = Engine::put(&store, &effects) {
-                    if error.kind() != std::io::ErrorKind::StorageFull {
-                        board.fail(format!("segments cannot be written: {error}"));
-                        return;
-                    }
-                    board.set_disk_full(true);
-                    if board.is_draining() {
-                        // The journal has all of it.
-                        return;
-                    }
-                    std::thread::sleep(Duration::from_millis(200));
-                    let new: Vec<Store> = items.try_iter().collect();
-                    let own = (!looked).then_some(&effects);
-                    looked = true;
-                    let dropped =
-                        look_ahead(&store, own.into_iter().chain(new.iter().filter_map(Store::effects)));
-                    ahead.extend(new);
-                    if let Some(topics) = dropped {
-                        skip(&mut effects, &mut parts, &topics);
-                        for item in &mut ahead {
-                            if let Store::Effects(effects, parts, _) = item {
-                                skip(effects, parts, &topics);
-                            }
-                        }
-                        let _ = checkpoints.send(Job::Relieve);
-                    }
+        if ahead.is_empty() {
+            let Ok(item) = items.recv() else { return };
+            ahead.push_back(item);
+            std::thread::sleep(GATHER);
+            ahead.extend(items.try_iter());
+        }
+        let mut puts: Vec<Stored> = Vec::new();
+        let mut bytes = 0;
+        while bytes < GATHER_BYTES
+            && let Some(item) = ahead.pop_front()
+        {
+            match item {
+                Store::Effects(put) => {
+                    bytes += put.bytes;
+                    puts.push(put);
                 }
-                board.set_disk_full(false);
-                for (batch, part) in effects.appended.iter().zip(&parts) {
-                    if let Some(part) = part {
-                        part.set_stored(batch.base + u64::from(batch.count));
-                    }
+                Store::Checkpoint(job) if puts.is_empty() => drop(checkpoints.send(Job::Checkpoint(job))),
+                checkpoint => {
+                    ahead.push_front(checkpoint);
+                    break;
                 }
-                board.storage_sub(bytes);
             }
         }
+        if puts.is_empty() {
+            continue;
+        }
+        let mut looked = false;
+        while let Err(error) = Engine::put(&store, puts.iter().map(|put| &put.effects)) {
+            if error.kind() != std::io::ErrorKind::StorageFull {
+                board.fail(format!("segments cannot be written: {error}"));
+                return;
+            }
+            board.set_disk_full(true);
+            if board.is_draining() {
+                // The journal has all of it.
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(200));
+            let new: Vec<Store> = items.try_iter().collect();
+            let own = puts.iter().map(|put| &put.effects).chain(ahead.iter().filter_map(Store::effects));
+            let own = own.take(if looked { 0 } else { usize::MAX });
+            let dropped = look_ahead(&store, own.chain(new.iter().filter_map(Store::effects)));
+            looked = true;
+            ahead.extend(new);
+            if let Some(topics) = dropped {
+                let later = ahead.iter_mut().filter_map(|item| match item {
+                    Store::Effects(put) => Some(put),
+                    Store::Checkpoint(_) => None,
+                });
+                puts.iter_mut().chain(later).for_each(|put| put.skip(&topics));
+                let _ = checkpoints.send(Job::Relieve);
+            }
+        }
+        board.set_disk_full(false);
+        for put in &puts {
+            for (batch, part) in put.effects.appended.iter().zip(&put.parts) {
+                if let Some(part) = part {
+                    part.set_stored(batch.base + u64::from(batch.count));
+                }
+            }
+        }
+        board.storage_sub(bytes);
     }
 }
 
@@ -422,18 +450,20 @@ fn look_ahead<'a>(
     any.then_some(topics)
 }
 
-/// Forgets batches of topics that are gone. Their numbers are never used again.
-fn skip(effects: &mut Effects, parts: &mut Vec<Option<Arc<Part>>>, topics: &[TopicId]) {
-    let appended = std::mem::take(&mut effects.appended);
-    for (batch, part) in appended.into_iter().zip(std::mem::take(parts)) {
-        if topics.contains(&batch.part.topic) {
-            // Nobody waits for it to be stored.
-            if let Some(part) = part {
-                part.set_stored(u64::MAX);
+impl Stored {
+    /// Forgets batches of topics that are gone. Their numbers are never used again.
+    fn skip(&mut self, topics: &[TopicId]) {
+        let appended = std::mem::take(&mut self.effects.appended);
+        for (batch, part) in appended.into_iter().zip(std::mem::take(&mut self.parts)) {
+            if topics.contains(&batch.part.topic) {
+                // Nobody waits for it to be stored.
+                if let Some(part) = part {
+                    part.set_stored(u64::MAX);
+                }
+            } else {
+                self.effects.appended.push(batch);
+                self.parts.push(part);
             }
-        } else {
-            effects.appended.push(batch);
-            parts.push(part);
         }
     }
 }

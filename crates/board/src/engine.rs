@@ -4,7 +4,7 @@
 use sb_core::model::{Error, Kind, Result};
 use sb_core::ops::{Answer, Commit, Effects, Frame, Now, Op, Settle};
 use sb_core::{Checkpoint, Core};
-use sb_log::local::{Journal, Local, Options, Room, Spares, Store};
+use sb_log::local::{Journal, Local, Options, Put, Room, Spares, Store};
 use sb_log::vfs::{Vfs, is_full};
 use sb_log::{Lsn, PartId};
 use std::io::ErrorKind;
@@ -163,7 +163,7 @@ impl Engine {
             let effects = core.apply(frame, now)?;
             // A disk that was full before is full again now: what does not fit is given to whoever waits for room.
             match if unstored.is_empty() {
-                put_all(&store, &effects)
+                Engine::put(&store, [&effects])
             } else {
                 Err(ErrorKind::StorageFull.into())
             } {
@@ -321,9 +321,33 @@ impl Engine {
         Ok(effects)
     }
 
-    /// Copies durable batches into the segments. Idempotent; in production the storage thread does it, lazily.
-    pub fn put(store: &Store, effects: &Effects) -> std::io::Result<()> {
-        put_all(store, effects)
+    /// Copies what some frames made durable into the segments: all batches first, then what is dropped is dropped. Idempotent, also when
+    /// it failed half-way. In production the storage thread does it, lazily.
+    pub fn put<'a>(
+        store: &Store,
+        frames: impl IntoIterator<Item = &'a Effects, IntoIter: Clone>,
+    ) -> std::io::Result<()> {
+        let frames = frames.into_iter();
+        let batches = frames.clone().flat_map(|effects| &effects.appended).filter(|batch| !batch.memory);
+        let mut puts: Vec<Put<'_>> = batches
+            .map(|batch| Put {
+                part: log_part(batch.part),
+                base: batch.base,
+                last: batch.base + u64::from(batch.count).saturating_sub(1),
+                max_timestamp_ms: batch.max_time_ms,
+                bytes: &batch.bytes,
+            })
+            .collect();
+        store.put_all(&mut puts)?;
+        for effects in frames {
+            for (part, start) in &effects.trimmed {
+                store.trim(log_part(*part), *start);
+            }
+            for topic in &effects.deleted {
+                store.drop_topic(topic.0);
+            }
+        }
+        Ok(())
     }
 
     /// Takes the state for a checkpoint, between two frames. Everything that was flushed must reach the store before it is written.
@@ -373,20 +397,6 @@ impl CheckpointJob {
         checkpoints.write(self.applied, self.state.puts(), self.state.deletes())?;
         Ok(self.applied)
     }
-}
-
-fn put_all(store: &Store, effects: &Effects) -> std::io::Result<()> {
-    for batch in effects.appended.iter().filter(|b| !b.memory) {
-        let last = batch.base + u64::from(batch.count).saturating_sub(1);
-        store.put(log_part(batch.part), batch.base, last, batch.max_time_ms, &batch.bytes)?;
-    }
-    for (part, start) in &effects.trimmed {
-        store.trim(log_part(*part), *start);
-    }
-    for topic in &effects.deleted {
-        store.drop_topic(topic.0);
-    }
-    Ok(())
 }
 
 fn batch_bytes(commit: &Commit) -> usize {

@@ -12,8 +12,11 @@ mod directory;
 pub mod engine;
 pub mod index;
 pub mod mount;
+pub mod origin;
 mod part;
 pub mod problem;
+pub mod request;
+mod shared;
 pub mod sign;
 pub mod tail;
 
@@ -210,6 +213,7 @@ pub struct Board {
     services: arc_swap::ArcSwap<call::Services>,
     /// Methods whose jobs this server takes itself.
     runners: Mutex<foldhash::HashSet<Arc<str>>>,
+    shared: shared::Shared,
 }
 
 impl Board {
@@ -264,6 +268,7 @@ impl Board {
             group_ids: Mutex::default(),
             services: arc_swap::ArcSwap::from_pointee(services),
             runners: Mutex::default(),
+            shared: shared::Shared::default(),
             settings,
         });
         for id in engine.core.topic_ids() {
@@ -316,7 +321,7 @@ impl Board {
                     }
                     board.set_disk_full(true);
                     board.storage_add(bytes);
-                    let _ = items.send(commit::Store::Effects(effects, parts, bytes));
+                    let _ = items.send(commit::Store::Effects(commit::Stored { effects, parts, bytes }));
                 }
                 let b = board.clone();
                 spawn(&board, "storage", move || commit::store_thread(given, store, jobs, b))?;
@@ -420,8 +425,10 @@ impl Board {
         let one = |value: u64| vec![(String::new(), value as f64)];
         let jobs =
             status.jobs.iter().map(|(s, n)| (format!("{{state=\"{}\"}}", s.name()), *n as f64)).collect();
+        let readers = lock(&self.readers).1.len();
         self.counters.text(&[
             ("connections", "Open connections.", one(status.connections)),
+            ("readers", "Who waits for messages: streams, sockets, long polls.", one(readers as u64)),
             ("topics", "Topics.", one(status.topics)),
             ("groups", "Groups.", one(status.groups)),
             ("jobs", "Jobs by state.", jobs),

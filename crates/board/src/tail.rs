@@ -7,6 +7,7 @@ use crate::directory::Topic;
 use crate::engine::log_part;
 use crate::index::Key;
 use crate::part::{Got, Listener, Part, Reader, SharedBatch};
+use sb_core::batch::Record;
 use sb_core::model::{Error, Kind, Pattern, Position, Result};
 use smallvec::SmallVec;
 use std::collections::VecDeque;
@@ -321,6 +322,21 @@ impl Tail {
             .iter()
             .flatten()
             .map(|s| Position::new(s.part.id.topic, s.part.id.partition, s.next))
+            .collect();
+        self.board.signer().cursor(&positions)
+    }
+
+    /// Continues behind a record of what this tail gave last, even where that was not the last record of it.
+    pub fn cursor_behind(&self, batch: &SharedBatch, record: &Record) -> String {
+        let given = batch.position(record);
+        let positions: Vec<Position> = self
+            .subscriptions
+            .iter()
+            .flatten()
+            .map(|s| {
+                let next = if s.part.id == given.part { given.offset.saturating_add(1) } else { s.next };
+                Position::new(s.part.id.topic, s.part.id.partition, next)
+            })
             .collect();
         self.board.signer().cursor(&positions)
     }

@@ -28,6 +28,7 @@ fn main() {
             group: "g".into(),
             options: Options::default(),
             start: GroupStart::Start,
+            condition: Condition::Any,
             keys: Vec::new(),
         };
         let Ok(answer) = core.commit(now, op.into(), &mut frame) else { return };

@@ -4,7 +4,7 @@
 
 use crate::dedup::Chunk;
 use crate::frame::{memory_group, memory_topic};
-use crate::jobs::MethodPolicy;
+use crate::jobs::{MethodPolicy, State};
 use crate::model::{GroupId, JobId, PartId, TopicId};
 use crate::queue::{Block, GroupPart, KEY_BLOCK, KeyLog, Queue};
 use crate::state::{
@@ -490,7 +490,9 @@ impl Core {
             }
         }
         let places = self.job_at.len();
-        if places != self.by_state[0].len() + self.by_state[1].len() {
+        if places
+            != self.by_state[State::Queued as usize].len() + self.by_state[State::Running as usize].len()
+        {
             return Err("the places of jobs".into());
         }
         Ok(())

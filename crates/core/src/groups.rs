@@ -82,9 +82,9 @@ pub struct GroupView {
 use crate::frame::{Change, Places, memory_group, memory_topic};
 use crate::jobs::{Failure, State};
 use crate::model::{Error, GroupId, JobId, Kind, PartId, Position, Result, TopicId, check_name};
-use crate::ops::{Batch, Delivery, Dying, Grant, GroupStart, Reply, Settle};
+use crate::ops::{Batch, Condition, Delivery, Dying, Grant, GroupStart, Reply, Settle};
 use crate::queue::{GroupPart, How, KeyLog, Reason};
-use crate::refuse::{conflict, exhausted, near, stale, within, wrong_mode};
+use crate::refuse::{conflict, exhausted, near, precondition, stale, within, wrong_mode};
 use crate::state::{Core, Group, Section};
 use crate::topics::{lost, shown};
 use std::collections::HashSet;
@@ -179,6 +179,7 @@ impl Core {
         name: &str,
         options: Options,
         start: &GroupStart,
+        condition: Condition,
         keys: Vec<(u32, u64, Vec<u64>)>,
     ) -> Result<Reply> {
         check_name("group", name)?;
@@ -186,6 +187,16 @@ impl Core {
         let t = self.find_topic(topic)?;
         if let Some(known) = t.groups.get(name).and_then(|id| self.groups.get(id)) {
             let id = known.cold.id;
+            match condition {
+                Condition::Any | Condition::Present => {}
+                Condition::Absent => {
+                    return Err(precondition(format!("the topic {topic} has a group {name} already")));
+                }
+                Condition::Ensure => {
+                    return Ok(Reply::Group { created: false, view: self.group_by_id(id).ok_or_else(lost)? });
+                }
+                Condition::Version(_) => return Err(Error::invalid("groups have no versions")),
+            }
             let old = &known.cold.options;
             if old.mode != options.mode {
                 return Err(wrong_mode("the group exists with another mode, which cannot change")
@@ -199,6 +210,14 @@ impl Core {
                 self.emit(s, Change::Options { id, options })?;
             }
             return Ok(Reply::Group { created: false, view: self.group_by_id(id).ok_or_else(lost)? });
+        }
+        match condition {
+            Condition::Any | Condition::Absent | Condition::Ensure => {}
+            Condition::Present => {
+                return Err(Error::new(Kind::NotFound, "SB0303", format!("{topic:?} has no group {name:?}"))
+                    .fix("Create it first"));
+            }
+            Condition::Version(_) => return Err(Error::invalid("groups have no versions")),
         }
         let topic = t.cold.id;
         let mut at = Vec::with_capacity(t.parts.len());

@@ -116,7 +116,7 @@ impl Core {
             ..Options::default()
         };
         // What was published before there were workers is not theirs.
-        self.declare_group(s, &policy.topic, WORKERS, options, &GroupStart::End, Vec::new())?;
+        self.declare_group(s, &policy.topic, WORKERS, options, &GroupStart::End, Condition::Any, Vec::new())?;
         self.emit(s, Change::Method { name: Arc::from(name), policy: policy.clone() })?;
         Ok(Reply::Method { created, view: MethodView { name: name.to_owned(), policy } })
     }

@@ -50,7 +50,9 @@ pub enum Condition {
     Any,
     /// It must not exist (`Kind::Precondition`, SB0210 otherwise).
     Absent,
-    /// It must have this version (SB0210).
+    /// It must exist (`Kind::NotFound` otherwise).
+    Present,
+    /// It must have this version (SB0210). Groups have none.
     Version(u64),
     /// Create it when missing, otherwise leave it exactly as it is.
     Ensure,
@@ -137,6 +139,7 @@ pub enum Op {
         group: String,
         options: Options,
         start: GroupStart,
+        condition: Condition,
         /// For key order on a topic with kept messages: hash of each message's key (0 for none) per partition, from its start to its
         /// end at the time of reading. When they do not fit the state any more: `Kind::Conflict` SB0302, read again and retry.
         keys: Vec<(u32, u64, Vec<u64>)>,
@@ -316,7 +319,7 @@ pub struct Counts {
     /// Groups.
     pub groups: u64,
     /// Jobs by state, in the order of [`State::ALL`].
-    pub jobs: [u64; 6],
+    pub jobs: [u64; State::ALL.len()],
     /// Idempotency keys remembered.
     pub dedup: u64,
 }

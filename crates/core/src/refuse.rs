@@ -49,6 +49,10 @@ pub(crate) fn wrong_mode(detail: &'static str) -> Error {
     Error::new(Kind::Conflict, "SB0308", detail)
 }
 
+pub(crate) fn precondition(detail: String) -> Error {
+    Error::new(Kind::Precondition, "SB0210", detail)
+}
+
 pub(crate) fn exhausted(detail: impl Into<std::borrow::Cow<'static, str>>) -> Error {
     Error::new(Kind::Exhausted, "SB0601", detail)
 }

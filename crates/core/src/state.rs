@@ -230,7 +230,7 @@ pub struct Core {
     pub(crate) jobs: BTreeMap<JobId, JobSlot>,
     /// The jobs that are not finished, by the place of their input.
     pub(crate) job_at: Map<(PartId, u64), JobId>,
-    pub(crate) by_state: [BTreeSet<JobId>; 6],
+    pub(crate) by_state: [BTreeSet<JobId>; State::ALL.len()],
     pub(crate) first_events: BTreeSet<u64>,
     pub(crate) dedup: Dedups,
     pub(crate) next: Next,
@@ -426,8 +426,8 @@ impl Core {
                 self.check_append(topic, partition, &batch)?;
                 self.append(s, PartId { topic, partition }, batch)
             }
-            Op::DeclareGroup { topic, group, options, start, keys } => {
-                self.declare_group(s, &topic, &group, options, &start, keys)
+            Op::DeclareGroup { topic, group, options, start, condition, keys } => {
+                self.declare_group(s, &topic, &group, options, &start, condition, keys)
             }
             Op::DeleteGroup { topic, group } => self.delete_group(s, &topic, &group),
             Op::Lease { group, max, lease_ms, consumer } => self.lease(s, group, max, lease_ms, consumer),
@@ -542,7 +542,7 @@ impl Core {
         Counts {
             topics: self.names.len() as u64,
             groups: self.groups.len() as u64,
-            jobs: [0, 1, 2, 3, 4, 5].map(|n: usize| self.by_state[n].len() as u64),
+            jobs: State::ALL.map(|state| self.by_state[state as usize].len() as u64),
             dedup: self.dedup.len() as u64,
         }
     }

@@ -67,7 +67,7 @@ use crate::batch;
 use crate::frame::{Change, MEMORY};
 use crate::model::{Error, Kind, PartId, Pattern, Result, TopicId, check_name};
 use crate::ops::{Batch, Condition, Reply};
-use crate::refuse::{conflict, near, too_large};
+use crate::refuse::{conflict, near, precondition, too_large};
 use crate::state::{Core, Section, Topic};
 use bytes::Bytes;
 use std::sync::Arc;
@@ -198,6 +198,10 @@ impl Core {
                     "the topic {} has version {}, not {version}",
                     cold.name, cold.version
                 )));
+            }
+            (None, Condition::Present) => {
+                return Err(Error::new(Kind::NotFound, "SB0301", format!("there is no topic {name:?}"))
+                    .fix("Create it first"));
             }
             (None, Condition::Version(version)) => {
                 return Err(precondition(format!(
@@ -406,10 +410,6 @@ impl Core {
 /// Whether a name fits to be shown in an error.
 pub(crate) fn shown(name: &str) -> String {
     name.chars().take(80).collect()
-}
-
-fn precondition(detail: String) -> Error {
-    Error::new(Kind::Precondition, "SB0210", detail)
 }
 
 /// For what cannot be missing.

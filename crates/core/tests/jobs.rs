@@ -115,7 +115,7 @@ fn attempts_and_failures() {
     assert_eq!((jobs[0].id, more), (JobId(2), true));
     let rest = w.core.jobs(&JobFilter { after: Some(JobId(2)), ..failed });
     assert_eq!((rest.0[0].id, rest.1), (JobId(1), false));
-    assert_eq!(w.core.counts().jobs, [0, 0, 1, 2, 0, 0]);
+    assert_eq!(w.core.counts().jobs[..4], [0, 0, 1, 2]);
 }
 
 #[test]

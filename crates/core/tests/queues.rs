@@ -124,6 +124,7 @@ fn keys_are_kept_in_order() {
         group: "g".into(),
         options: options.clone(),
         start: GroupStart::Start,
+        condition: Condition::Any,
         keys: vec![(0, 0, vec![hash("a"), hash("a"), hash("b")])],
     };
     let Reply::Group { view, .. } = w.op(op).unwrap() else { panic!() };
@@ -219,12 +220,34 @@ fn conditions_hold() {
     };
     let parts = |n| Policy { partitions: n, ..Policy::default() };
     assert_eq!(code(declare(parts(1), Condition::Version(1))), "SB0210");
+    assert_eq!(code(declare(parts(1), Condition::Present)), "SB0301");
     assert_eq!(declare(parts(1), Condition::Absent), Ok((true, 1, 1)));
     assert_eq!(code(declare(parts(1), Condition::Absent)), "SB0210");
     assert_eq!(declare(parts(9), Condition::Ensure), Ok((false, 1, 1)));
     assert_eq!(declare(parts(3), Condition::Version(1)), Ok((false, 2, 3)));
     assert_eq!(code(declare(parts(4), Condition::Version(1))), "SB0210");
     assert_eq!(code(declare(parts(2), Condition::Any)), "SB0201");
+    let mut declare = |attempts, condition| {
+        let op = Op::DeclareGroup {
+            topic: "t".into(),
+            group: "g".into(),
+            options: Options { attempts, ..Options::default() },
+            start: GroupStart::Start,
+            condition,
+            keys: vec![],
+        };
+        w.op(op).map(|reply| match reply {
+            Reply::Group { created, view } => (created, view.options.attempts),
+            other => panic!("{other:?}"),
+        })
+    };
+    assert_eq!(code(declare(1, Condition::Present)), "SB0303");
+    assert_eq!(code(declare(1, Condition::Version(1))), "SB0201");
+    assert_eq!(declare(1, Condition::Absent), Ok((true, 1)));
+    assert_eq!(code(declare(2, Condition::Absent)), "SB0210");
+    assert_eq!(declare(2, Condition::Ensure), Ok((false, 1)));
+    assert_eq!(declare(3, Condition::Present), Ok((false, 3)));
+    assert_eq!(code(declare(4, Condition::Version(1))), "SB0201");
 }
 
 #[test]
@@ -295,6 +318,7 @@ fn all_or_nothing() {
                 group: "g".into(),
                 options: Options::default(),
                 start: GroupStart::Start,
+                condition: Condition::Any,
                 keys: vec![],
             },
             Op::Append { topic: t, partition: 0, batch: batch_of(&[message(None, "x")]) },

@@ -5,6 +5,8 @@ use bytes::{Buf, Bytes};
 use std::future::Future;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -166,7 +168,29 @@ impl AsyncWrite for Conn {
 /// How long a client may take none of an answer.
 const STALLED: Duration = Duration::from_secs(60);
 
-/// A connection that speaks HTTP/1: looked at by the [`Guard`]; a head that has begun must end in time, and answers must be taken.
+/// Counts the requests of a connection that are being answered.
+#[derive(Clone, Default)]
+pub struct Busy(Arc<AtomicUsize>);
+
+/// One request that is being answered, until it is dropped.
+pub struct Held(Busy);
+
+impl Busy {
+    /// Counts one more.
+    pub fn hold(&self) -> Held {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        Held(self.clone())
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.0.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// A connection that speaks HTTP/1: looked at by the [`Guard`]; a head that has begun must end in time, answers must be taken, and between
+/// requests it does not stay for ever.
 pub struct Http1 {
     /// The connection.
     pub conn: Conn,
@@ -174,22 +198,55 @@ pub struct Http1 {
     head_time: Duration,
     timer: Option<Pin<Box<Sleep>>>,
     stalled: Option<Pin<Box<Sleep>>>,
+    idle: Duration,
+    busy: Busy,
+    /// One timer for the connection's life: setting one for each request would cost each a lock and often a system call.
+    idle_timer: Option<Pin<Box<Sleep>>>,
+    /// Whether anything came or went since that timer was set.
+    moved: bool,
 }
 
 impl Http1 {
-    /// Heads must be complete within `head_time` of their first byte.
-    pub fn new(conn: Conn, head_time: Duration) -> Self {
-        Http1 { conn, guard: Guard::default(), head_time, timer: None, stalled: None }
+    /// Heads must be complete within `head_time` of their first byte. Where nothing comes or goes for `idle`, and twice that at most, and
+    /// `busy` counts no request, the connection ends.
+    pub fn new(conn: Conn, head_time: Duration, idle: Duration, busy: Busy) -> Self {
+        Http1 {
+            conn,
+            guard: Guard::default(),
+            head_time,
+            timer: None,
+            stalled: None,
+            idle,
+            busy,
+            idle_timer: None,
+            moved: false,
+        }
     }
 
     /// Watches over a write.
     fn written(&mut self, outcome: Poll<io::Result<usize>>, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        self.moved = true;
         if outcome.is_ready() {
             self.stalled = None;
             return outcome;
         }
         let timer = self.stalled.get_or_insert_with(|| Box::pin(tokio::time::sleep(STALLED)));
         timer.as_mut().poll(cx).map(|()| Err(io::ErrorKind::TimedOut.into()))
+    }
+
+    /// Ready when nothing has happened for too long.
+    fn poll_idle(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let timer = self.idle_timer.get_or_insert_with(|| {
+            self.moved = false;
+            Box::pin(tokio::time::sleep(self.idle))
+        });
+        while timer.as_mut().poll(cx).is_ready() {
+            if !std::mem::take(&mut self.moved) && self.busy.0.load(Ordering::Relaxed) == 0 {
+                return Poll::Ready(());
+            }
+            timer.as_mut().reset(tokio::time::Instant::now() + self.idle);
+        }
+        Poll::Pending
     }
 }
 
@@ -203,6 +260,7 @@ impl AsyncRead for Http1 {
         let before = buf.filled().len();
         match Pin::new(&mut this.conn).poll_read(cx, buf) {
             Poll::Ready(Ok(())) => {
+                this.moved = true;
                 let new = buf.filled_mut().get_mut(before..).unwrap_or_default();
                 if !this.guard.look(new) {
                     tracing::debug!("a request with ambiguous framing was refused");
@@ -216,7 +274,7 @@ impl AsyncRead for Http1 {
             }
             Poll::Pending => match &mut this.timer {
                 Some(timer) => timer.as_mut().poll(cx).map(|()| Err(io::ErrorKind::TimedOut.into())),
-                None => Poll::Pending,
+                None => this.poll_idle(cx).map(|()| Err(io::ErrorKind::TimedOut.into())),
             },
             failed => failed,
         }

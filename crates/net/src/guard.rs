@@ -81,7 +81,7 @@ impl Guard {
                     };
                 }
                 At::Head | At::Size | At::Trailer => {
-                    let end = rest.iter().position(|b| *b == b'\n');
+                    let end = memchr::memchr(b'\n', rest);
                     let part = &rest[..end.unwrap_or(rest.len())];
                     let room = LINE - self.len;
                     let kept = &part[..part.len().min(room)];

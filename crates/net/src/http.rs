@@ -1,6 +1,6 @@
 //! HTTP/1.1 and HTTP/2: framing, limits, panics, upgrades. What a request means is the handler's business.
 
-use crate::conn::{Conn, Http1};
+use crate::conn::{Busy, Conn, Held, Http1};
 use crate::counters::NetCounters;
 use crate::drain::{Drain, Ticket};
 use crate::ws::{handshake, socket::Socket};
@@ -18,7 +18,7 @@ use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::AsyncReadExt;
 
@@ -33,6 +33,8 @@ pub struct Connection {
     pub(crate) login: login::Cache,
     /// Counts the connection; a WebSocket inherits it.
     counted: Arc<dyn Send + Sync>,
+    /// Counts the requests that are being answered.
+    busy: Busy,
 }
 
 /// Speaks HTTP on connections.
@@ -66,7 +68,9 @@ impl Host {
     pub async fn serve(self: Arc<Self>, conn: Conn, peer: Peer, h2: bool, counted: Arc<dyn Send + Sync>) {
         let ticket = self.drain.ticket();
         let _speaking = self.counters.speaking("http");
-        let shared = Arc::new(Connection { peer, login: login::Cache::default(), counted });
+        let busy = Busy::default();
+        let shared =
+            Arc::new(Connection { peer, login: login::Cache::default(), counted, busy: busy.clone() });
         let service = {
             let host = self.clone();
             service_fn(move |request| host.clone().answer(request, shared.clone()).map(Ok::<_, Infallible>))
@@ -99,14 +103,13 @@ impl Host {
         } else {
             let mut builder = hyper::server::conn::http1::Builder::new();
             // Not `pipeline_flush`: with it, hyper 1.12 drops its answer to a malformed request, and the answers before it.
+            // Time is `Http1`'s business.
             builder
-                .timer(TokioTimer::new())
-                // Between requests; a head that has begun has the shorter time that `Http1` gives it.
-                .header_read_timeout(self.limits.idle)
+                .header_read_timeout(None)
                 .max_headers(256)
                 .max_header_size(64 * 1024)
                 .max_buf_size(64 * 1024 + 8 * 1024);
-            let io = TokioIo::new(Http1::new(conn, self.limits.pre_login));
+            let io = TokioIo::new(Http1::new(conn, self.limits.pre_login, self.limits.idle, busy));
             let mut conn = builder.serve_connection(io, service).with_upgrades();
             let mut leaving = false;
             let outcome = std::future::poll_fn(|cx| {
@@ -134,6 +137,7 @@ impl Host {
     /// One request.
     async fn answer(self: Arc<Self>, request: Request<Incoming>, conn: Arc<Connection>) -> Response<Body> {
         NetCounters::add(&self.counters.requests);
+        let held = conn.busy.hold();
         let http1 = request.version() != Version::HTTP_2;
         // Bytes behind a request for an upgrade were not looked at: the connection must not carry another request.
         let last =
@@ -145,6 +149,12 @@ impl Host {
         if last && response.status() != StatusCode::SWITCHING_PROTOCOLS {
             let headers = response.headers_mut();
             headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        if matches!(response.body(), Body::Stream(_)) {
+            return response.map(|body| match body {
+                Body::Stream(body) => Body::Stream(Box::pin(Streamed { body, _held: held })),
+                other => other,
+            });
         }
         response
     }
@@ -225,6 +235,32 @@ impl Host {
         };
         tokio::spawn(open);
         accepted.response
+    }
+}
+
+/// A body in pieces: its request counts as being answered until it has ended.
+struct Streamed {
+    body: Pin<Box<dyn http_body::Body<Data = bytes::Bytes, Error = std::io::Error> + Send>>,
+    _held: Held,
+}
+
+impl http_body::Body for Streamed {
+    type Data = bytes::Bytes;
+    type Error = std::io::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<http_body::Frame<bytes::Bytes>, std::io::Error>>> {
+        self.body.as_mut().poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> http_body::SizeHint {
+        self.body.size_hint()
     }
 }
 

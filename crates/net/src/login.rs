@@ -3,7 +3,7 @@
 use crate::http::{Connection, Handler};
 use crate::ws::handshake::is_websocket;
 use base64::Engine as _;
-use http::{HeaderMap, HeaderValue, Request, Response, Uri, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, Uri, header};
 use hyper::body::Incoming;
 use sb_board::mount::{Answer, Body, Descriptor, Mount};
 use sb_board::{Access, Board, Credentials, HttpSettings, problem};
@@ -14,6 +14,8 @@ use std::time::{Duration, Instant};
 
 /// How long a login is remembered on its connection: a revoked token is noticed after this at the latest.
 const REMEMBER: Duration = Duration::from_secs(1);
+
+static SB_API_KEY: HeaderName = HeaderName::from_static("sb-api-key");
 
 /// The last login of a connection.
 #[derive(Default)]
@@ -34,7 +36,7 @@ fn refused(detail: &'static str) -> Error {
 
 /// Reads the credentials of a request: `Authorization`, `Sb-Api-Key`, or `?token=`.
 fn given(headers: &HeaderMap, uri: &Uri) -> Result<Given, Error> {
-    let only = |name: &str| {
+    let only = |name: &HeaderName| {
         let mut values = headers.get_all(name).iter();
         match (values.next(), values.next()) {
             (_, Some(_)) => Err(refused("There is more than one header with credentials.")),
@@ -44,7 +46,7 @@ fn given(headers: &HeaderMap, uri: &Uri) -> Result<Given, Error> {
             (None, None) => Ok(None),
         }
     };
-    if let Some(value) = only("authorization")? {
+    if let Some(value) = only(&header::AUTHORIZATION)? {
         let (scheme, rest) = value.split_once(' ').unwrap_or((value, ""));
         let rest = rest.trim();
         if scheme.eq_ignore_ascii_case("bearer") && !rest.is_empty() {
@@ -60,7 +62,7 @@ fn given(headers: &HeaderMap, uri: &Uri) -> Result<Given, Error> {
         }
         return Err(refused("The Authorization header is neither Bearer nor Basic."));
     }
-    if let Some(key) = only("sb-api-key")? {
+    if let Some(key) = only(&SB_API_KEY)? {
         return Ok(Given::Token(key.trim().to_owned()));
     }
     let token = uri.query().and_then(|query| query.split('&').find_map(|pair| pair.strip_prefix("token=")));

@@ -400,6 +400,23 @@ async fn websockets_that_are_not_read_are_given_up() {
 }
 
 #[tokio::test]
+async fn idle_connections_end_and_those_that_are_answered_do_not() {
+    let server = start();
+    let mut hangs = server.connect().await;
+    hangs.write_all(b"GET /hang HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+    let mut silent = server.connect().await;
+    let mut idle = server.connect().await;
+    idle.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+    let mut rest = Vec::new();
+    idle.read_to_end(&mut rest).await.unwrap();
+    assert!(rest.starts_with(b"HTTP/1.1 200"), "{:?}", String::from_utf8_lossy(&rest));
+    silent.read_to_end(&mut rest).await.unwrap();
+    let waits = tokio::time::timeout(Duration::from_millis(50), hangs.read_u8()).await;
+    assert!(waits.is_err(), "the one that is being answered was closed: {waits:?}");
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn draining() {
     let server = start();
     let (_, mut client) = open(&server, "").await;

@@ -211,6 +211,11 @@ impl<'a> Field<'a> {
         self.info.default.as_deref()
     }
 
+    /// Whether its messages stand between two tags (a group of proto2, `DELIMITED` of editions) instead of behind a length.
+    pub fn delimited(&self) -> bool {
+        self.info.delimited
+    }
+
     /// The encoded `google.protobuf.FieldOptions`, custom options included.
     pub fn options(&self) -> &'a Bytes {
         &self.info.options

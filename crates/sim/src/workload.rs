@@ -158,7 +158,14 @@ impl World {
             let GroupPlan { topic, name, options, start, .. } = self.plan.groups[n].clone();
             let Some(topic) = self.plan.topics.get(topic).cloned() else { continue };
             let keys = if options.key_order { self.keys(&topic.name) } else { Vec::new() };
-            let op = Op::DeclareGroup { topic: topic.name.clone(), group: name, options, start, keys };
+            let op = Op::DeclareGroup {
+                topic: topic.name.clone(),
+                group: name,
+                options,
+                start,
+                condition: Condition::Any,
+                keys,
+            };
             let Some(Reply::Group { created, view }) = self.declare(op) else { return };
             self.plan.groups[n].id = Some(view.id);
             self.know_group(topic.id.unwrap_or(TopicId(0)), created, &view, false);
@@ -633,6 +640,7 @@ impl World {
             group: plan.name,
             options: plan.options,
             start: plan.start,
+            condition: Condition::Any,
             keys: Vec::new(),
         };
         if let (Some(Reply::Group { created, view }), Some(topic)) = (self.declare(op), topic.id) {

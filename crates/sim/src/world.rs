@@ -122,6 +122,7 @@ impl World {
         let options = Options {
             journal_file,
             journal_max: journal_file * rng.range(4, 6),
+            journal_spares: rng.range(2, 4) as usize,
             frame_max: 64 << 10,
             tail_reserve: 64 << 10,
             heap_graduate: rng.range(2, 48) << 10,
@@ -233,6 +234,8 @@ impl World {
         let choice = self.rng.below(1000);
         self.trace.add(choice);
         match choice {
+            // What shows only on a full disk needs one that is full more often than most are.
+            0..=29 if self.planted(Plant::IgnoreFull) => self.toggle_full(),
             0..=479 => self.frame(),
             480..=599 => self.put_some(),
             600..=639 => self.begin_checkpoint(),
@@ -425,31 +428,45 @@ impl World {
         }
     }
 
-    /// Gives the storage thread one item; false when there is none or it has to wait.
+    /// Gives the storage thread the next item, or several frames at once; false when there is none or it has to wait.
     fn put_one(&mut self) -> bool {
         let Some(life) = &mut self.life else { return false };
-        let Some(item) = life.backlog.pop_front() else { return false };
-        let mut effects = match item {
-            Item::Checkpoint(job) => {
-                life.ready = Some(job);
-                return true;
+        let mut frames = Vec::new();
+        for _ in 0..self.rng.range(1, 4) {
+            match life.backlog.pop_front() {
+                Some(Item::Effects(effects)) => frames.push(effects),
+                Some(Item::Checkpoint(job)) if frames.is_empty() => {
+                    life.ready = Some(job);
+                    return true;
+                }
+                Some(checkpoint) => {
+                    life.backlog.push_front(checkpoint);
+                    break;
+                }
+                None => break,
             }
-            Item::Effects(effects) => effects,
-        };
-        if self.plant == Some(Plant::LoseBatch) && self.rng.chance(3) {
-            effects.appended.pop();
         }
-        if self.plant == Some(Plant::SwapBodies) && self.rng.chance(5) {
-            effects.appended.iter_mut().for_each(swap_body);
+        if frames.is_empty() {
+            return false;
         }
-        match Engine::put(&life.store, &effects) {
+        for effects in &mut frames {
+            if self.plant == Some(Plant::LoseBatch) && self.rng.chance(3) {
+                effects.appended.pop();
+            }
+            if self.plant == Some(Plant::SwapBodies) && self.rng.chance(5) {
+                effects.appended.iter_mut().for_each(swap_body);
+            }
+        }
+        match Engine::put(&life.store, &frames) {
             Ok(()) => {}
             Err(error) if error.kind() == std::io::ErrorKind::StorageFull => {
                 if self.plant != Some(Plant::IgnoreFull) {
                     if !self.full {
                         self.h.violation("ERROR", "segments: the disk is said to be full and is not".into());
                     }
-                    life.backlog.push_front(Item::Effects(effects));
+                    for effects in frames.into_iter().rev() {
+                        life.backlog.push_front(Item::Effects(effects));
+                    }
                     return false;
                 }
             }
@@ -462,7 +479,7 @@ impl World {
                 return false;
             }
         }
-        for batch in effects.appended.iter().filter(|b| !b.memory) {
+        for batch in frames.iter().flat_map(|f| &f.appended).filter(|b| !b.memory) {
             if let Some(tail) = self.tails.get_mut(&batch.part) {
                 tail.remove(&batch.base);
             }

@@ -11,35 +11,37 @@ fn caught(plant: Plant) {
         let report = sb_sim::run(seed, Some(plant), false);
         if let Some(first) = report.violations.first() {
             seen.push(first.invariant);
-            if expected(plant).contains(&first.invariant) {
+            if first.invariant == expected(plant) {
                 println!("{plant:?}: seed {seed}: {}: {}", first.invariant, first.detail);
                 return;
             }
         }
     }
-    panic!("{plant:?} was not caught as {:?} by {SEEDS} seeds; seen: {seen:?}", expected(plant));
+    panic!("{plant:?} was not caught as {} by {SEEDS} seeds; seen: {seen:?}", expected(plant));
 }
 
-/// The invariants that a fault breaks.
-fn expected(plant: Plant) -> &'static [&'static str] {
+/// The invariant that a fault breaks. Others follow from it at times; this one has to be seen.
+fn expected(plant: Plant) -> &'static str {
     match plant {
-        Plant::SkipSync | Plant::SkipSegmentSync | Plant::SkipCheckpointSync | Plant::SkipDirectorySync => {
-            &["I1", "OPEN"]
-        }
-        Plant::AckEarly => &["I1", "I2", "I4", "I5", "I6", "I8"],
-        Plant::ExposeUndurable => &["I2", "I9"],
-        Plant::IgnoreBatchChecksum | Plant::SwapBodies => &["I2"],
-        Plant::IgnoreFrameChecksum => &["I9", "OPEN", "I12", "I2"],
-        Plant::SplitDeadLetter => &["I8"],
-        Plant::SplitCommit => &["I10"],
-        Plant::DropDedup => &["I4", "I11"],
-        Plant::AppendTwice => &["I11", "I1"],
-        Plant::LoseBatch | Plant::CheckpointAhead => &["I1", "I3", "OPEN", "ERROR"],
-        Plant::AcceptStale | Plant::WallClockLeases | Plant::ReuseLease => &["I6"],
-        Plant::RedeliverAfterRestart => &["I5", "I8"],
-        Plant::IgnoreFull => &["I1", "I3", "OPEN", "ERROR"],
-        Plant::DropResult => &["JOB"],
-        Plant::IgnoreDelay => &["TIME"],
+        // What was promised is not on the disk, which the start tells from a torn tail and refuses.
+        Plant::SkipSync
+        | Plant::SkipSegmentSync
+        | Plant::SkipCheckpointSync
+        | Plant::CheckpointAhead
+        | Plant::IgnoreFrameChecksum => "OPEN",
+        // What was acknowledged is not there, and nothing shows it (as of a file that no folder names), or is elsewhere.
+        Plant::SkipDirectorySync | Plant::AckEarly | Plant::AppendTwice => "I1",
+        Plant::IgnoreBatchChecksum | Plant::SwapBodies => "I2",
+        Plant::DropDedup => "I4",
+        Plant::RedeliverAfterRestart => "I5",
+        Plant::AcceptStale | Plant::WallClockLeases | Plant::ReuseLease => "I6",
+        Plant::SplitDeadLetter => "I8",
+        Plant::ExposeUndurable => "I9",
+        Plant::SplitCommit => "I10",
+        // A reader is told that there is something missing.
+        Plant::LoseBatch | Plant::IgnoreFull => "ERROR",
+        Plant::DropResult => "JOB",
+        Plant::IgnoreDelay => "TIME",
     }
 }
 

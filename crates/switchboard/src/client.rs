@@ -38,6 +38,13 @@ pub struct Target {
     pub ca_from: String,
 }
 
+impl Target {
+    /// The server at this URL, without a login.
+    pub fn plain(url: &str) -> Self {
+        Self { url: url.to_owned(), url_from: "just started".into(), ..Self::default() }
+    }
+}
+
 /// A request to be sent.
 #[derive(Debug, Clone)]
 pub struct Request {
@@ -132,6 +139,15 @@ pub struct Client {
 impl Client {
     /// Makes a client; nothing is connected yet.
     pub fn new(target: Target) -> Result<Self, CliError> {
+        Self::with(target, false)
+    }
+
+    /// The same that speaks HTTP/2 only, without asking first.
+    pub fn http2(target: Target) -> Result<Self, CliError> {
+        Self::with(target, true)
+    }
+
+    fn with(target: Target, http2: bool) -> Result<Self, CliError> {
         let mut tcp = HttpConnector::new();
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
@@ -161,8 +177,10 @@ impl Client {
             }
         };
         let connector = builder.https_or_http().enable_all_versions().wrap_connector(tcp);
-        let http =
-            legacy::Client::builder(TokioExecutor::new()).pool_timer(TokioTimer::new()).build(connector);
+        let http = legacy::Client::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
+            .http2_only(http2)
+            .build(connector);
         Ok(Self { target, http })
     }
 

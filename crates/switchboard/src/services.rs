@@ -59,8 +59,15 @@ pub async fn start(board: &Arc<Board>, config: &Config) -> Result<(), CliError> 
                 for (known, service) in all.iter_mut().zip(&services).filter(|(_, s)| s.protos.is_empty()) {
                     let asked = tokio::time::timeout(PATIENCE, ask(service, &dialer)).await;
                     if let Ok(Ok(new)) = asked
-                        && known.as_ref().is_none_or(|k| k.schema.descriptor_set() != new.schema.descriptor_set())
+                        && known
+                            .as_ref()
+                            .is_none_or(|k| k.schema.descriptor_set() != new.schema.descriptor_set())
                     {
+                        if let Some(known) = known {
+                            for change in sb_schema::breaking_changes(&known.schema, &new.schema) {
+                                tracing::warn!(service = %service.name, %change, "a service changed incompatibly");
+                            }
+                        }
                         *known = Some(new);
                         changed = true;
                     }
@@ -87,8 +94,13 @@ pub fn check(config: &Config) -> Result<(), CliError> {
     Ok(())
 }
 
-async fn publish(board: &Arc<Board>, all: &[Option<Described>], dialer: &Arc<dyn Dialer>) -> Result<(), CliError> {
+async fn publish(
+    board: &Arc<Board>,
+    all: &[Option<Described>],
+    dialer: &Arc<dyn Dialer>,
+) -> Result<(), CliError> {
     let mut builder = Builder::new();
+    sb_api::add_to(&mut builder).map_err(|e| CliError::local(format!("the own API cannot be described: {e}")))?;
     let mut services: Vec<call::Service> = Vec::new();
     for described in all.iter().flatten() {
         let config = &described.config;
@@ -96,7 +108,10 @@ async fn publish(board: &Arc<Board>, all: &[Option<Described>], dialer: &Arc<dyn
         let provider = provider(config, dialer)?;
         for name in &described.names {
             if services.iter().any(|s| *s.name == **name) {
-                return Err(wrong(config, format!("the service {name} is served by another entry of [services] already")));
+                return Err(wrong(
+                    config,
+                    format!("the service {name} is served by another entry of [services] already"),
+                ));
             }
             services.push(call::Service {
                 name: name.as_str().into(),
@@ -104,16 +119,25 @@ async fn publish(board: &Arc<Board>, all: &[Option<Described>], dialer: &Arc<dyn
                 timeout: config.timeout,
                 shown: config.shown.as_ref().map(|list| list.clone().into()),
                 json: Options {
-                    int64: if config.int64_numbers { sb_schema::Int64::Number } else { sb_schema::Int64::String },
+                    int64: if config.int64_numbers {
+                        sb_schema::Int64::Number
+                    } else {
+                        sb_schema::Int64::String
+                    },
                     show_defaults: config.show_defaults,
                     ..Options::default()
                 },
             });
         }
     }
+    // Behind those of the users, which are what most callers look for.
+    services.extend(sb_api::services());
     let schema = builder.build().map_err(|e| CliError::new(exit::USAGE, "SB0117", e.to_string()))?;
     declare(board, all, &schema).await?;
-    board.set_services(schema, services).await.map_err(|e| CliError::new(exit::USAGE, e.code, e.detail.to_string()))
+    board
+        .set_services(schema, services)
+        .await
+        .map_err(|e| CliError::new(exit::USAGE, e.code, e.detail.to_string()))
 }
 
 /// Methods that workers serve have a topic each, or one for all.
@@ -174,7 +198,8 @@ fn client(target: &Target, service: &Service) -> Result<&'static Client, CliErro
     let clients = || SPEAKS.iter().filter_map(|p| p.client.as_ref());
     clients().find(|c| c.schemes.contains(&scheme.as_str())).ok_or_else(|| {
         let known: Vec<&str> = clients().flat_map(|c| c.schemes).copied().collect();
-        wrong(service, format!("`{scheme}` is not a scheme of a target")).help(format!("allowed: {}", known.join(", ")))
+        wrong(service, format!("`{scheme}` is not a scheme of a target"))
+            .help(format!("allowed: {}", known.join(", ")))
     })
 }
 
@@ -209,25 +234,39 @@ fn from_files(service: &Service) -> Result<Described, CliError> {
             texts.roots.push(path.clone());
         }
     }
+    let mut thrift = Texts { roots: texts.roots.clone(), ..Texts::default() };
     for path in &service.protos {
         let kind = path.extension().and_then(|e| e.to_str()).unwrap_or_default();
         if path.is_dir() {
             texts.folder(path, path).map_err(|e| wrong(service, e))?;
         } else if kind == "proto" {
             texts.given(path).map_err(|e| wrong(service, e))?;
+        } else if kind == "thrift" {
+            thrift.given(path).map_err(|e| wrong(service, e))?;
         } else {
             let bytes = read(path).map_err(|e| wrong(service, e))?;
             builder.descriptor_set(&bytes).map_err(|e| wrong(service, format!("{}: {e}", path.display())))?;
         }
     }
+    if !thrift.found.is_empty() {
+        let files: Vec<(&str, &str)> = thrift.found.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
+        let translated = sb_thrift::idl::to_proto(&files).map_err(|e| wrong(service, e))?;
+        for note in &translated.notes {
+            tracing::info!(service = %service.name, note, "not all of a .thrift file is carried over");
+        }
+        texts.named.extend(thrift.named.iter().map(|name| sb_thrift::idl::proto_path(name)));
+        texts.found.extend(translated.protos);
+    }
     for (name, text) in &texts.found {
         builder.text(name, text).map_err(|e| wrong(service, e))?;
     }
     let schema = builder.build().map_err(|e| wrong(service, e))?;
-    let names = names(service, schema.services().iter().filter(|s| texts.wants(&s.file)).map(|s| &*s.full_name));
+    let names =
+        names(service, schema.services().iter().filter(|s| texts.wants(&s.file)).map(|s| &*s.full_name));
     if let Some(missing) = service.only.iter().find(|only| !names.contains(only)) {
         let all: Vec<&str> = schema.services().iter().map(|s| &*s.full_name).collect();
-        return Err(wrong(service, format!("there is no service {missing} in its description")).help(format!("there are: {}", all.join(", "))));
+        return Err(wrong(service, format!("there is no service {missing} in its description"))
+            .help(format!("there are: {}", all.join(", "))));
     }
     if names.is_empty() {
         return Err(wrong(service, "its description declares no service"));
@@ -255,7 +294,8 @@ impl Texts {
     }
 
     fn folder(&mut self, root: &Path, folder: &Path) -> Result<(), String> {
-        let entries = std::fs::read_dir(folder).map_err(|e| format!("{} cannot be read: {e}", folder.display()))?;
+        let entries =
+            std::fs::read_dir(folder).map_err(|e| format!("{} cannot be read: {e}", folder.display()))?;
         let mut paths: Vec<PathBuf> = entries.flatten().map(|e| e.path()).collect();
         paths.sort();
         for path in paths {
@@ -307,11 +347,13 @@ impl Texts {
     }
 }
 
-/// The names in `import "…";` lines. A comment that looks like one does no harm: the file is read in vain.
+/// The names in `import "…";` lines of `.proto` and `include "…"` lines of `.thrift` files. A comment that looks like one does no harm: the file is read in vain.
 fn imports(text: &str) -> impl Iterator<Item = &str> {
     text.lines().filter_map(|line| {
-        let rest = line.trim_start().strip_prefix("import")?.trim_start();
-        let rest = rest.strip_prefix("public").or_else(|| rest.strip_prefix("weak")).unwrap_or(rest).trim_start();
+        let line = line.trim_start();
+        let rest = line.strip_prefix("import").or_else(|| line.strip_prefix("include"))?.trim_start();
+        let rest =
+            rest.strip_prefix("public").or_else(|| rest.strip_prefix("weak")).unwrap_or(rest).trim_start();
         let quote = rest.chars().next().filter(|c| matches!(c, '"' | '\''))?;
         rest.get(1..)?.split(quote).next()
     })

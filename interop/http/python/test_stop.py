@@ -33,7 +33,8 @@ def test_drain(own_server):
     pipe.sendall(b"POST /topics/t HTTP/1.1\r\nHost: localhost\r\nContent-Length: 6\r\nExpect: 100-continue\r\n\r\n")
     assert pipe.recv(1000).startswith(b"HTTP/1.1 100")
     pipe.sendall(b"in ")
-    time.sleep(0.2)  # the long poll is parked
+    with server.api() as other:  # the stream, the plain socket and the long poll are there
+        until(lambda: "switchboard_readers 3\n" in other.ok("GET", "/metrics").text)
     server.terminate()
     began = time.monotonic()
     rest = events.rest()

@@ -34,7 +34,11 @@ pub(crate) struct Bound {
 }
 
 /// What the bindings make of a method and a path. `Err` names the HTTP methods that the path takes.
-pub(crate) fn find(services: &Services, method: &str, path: &str) -> std::result::Result<Option<Bound>, Vec<String>> {
+pub(crate) fn find(
+    services: &Services,
+    method: &str,
+    path: &str,
+) -> std::result::Result<Option<Bound>, Vec<String>> {
     let bindings = services.derived(|services| {
         let shown = services.services().iter().filter(|s| s.is_shown(REST));
         let described: Vec<_> = shown.filter_map(|s| services.schema().service(&s.name)).cloned().collect();
@@ -45,7 +49,9 @@ pub(crate) fn find(services: &Services, method: &str, path: &str) -> std::result
         Bindings(router)
     });
     match bindings.0.find(method, path) {
-        Found::Match(found) => Ok(services.shown(&found.method().path, REST).cloned().map(|entry| Bound { entry, found })),
+        Found::Match(found) => {
+            Ok(services.shown(&found.method().path, REST).cloned().map(|entry| Bound { entry, found }))
+        }
         Found::MethodNotAllowed(methods) => Err(methods),
         Found::None => Ok(None),
     }
@@ -78,8 +84,14 @@ pub(crate) async fn call(mut cx: Cx, bound: Bound) -> Result<Answer> {
         return Ok(socket(cx, entry, found));
     }
     if streaming.client {
-        return Err(Error::new(Kind::Unsupported, "SB0211", format!("{} takes a stream of messages", entry.path))
-            .fix("Open a WebSocket at this path and send one JSON message a text frame, or use gRPC or Connect"));
+        return Err(Error::new(
+            Kind::Unsupported,
+            "SB0211",
+            format!("{} takes a stream of messages", entry.path),
+        )
+        .fix(
+            "Open a WebSocket at this path and send one JSON message a text frame, or use gRPC or Connect",
+        ));
     }
     jobs::no_callback(&cx)?;
     let content_type = cx.header(header::CONTENT_TYPE).map(str::to_owned);
@@ -87,12 +99,17 @@ pub(crate) async fn call(mut cx: Cx, bound: Bound) -> Result<Answer> {
     let body = cx.collect(limit).await?;
     let query = cx.parts.uri.query().unwrap_or_default();
     // A body whose type is not said is taken for JSON, as curl's would be.
-    let form = content_type.as_deref().is_some_and(|c| wire::is_media_type(c, "application/x-www-form-urlencoded"));
+    let form =
+        content_type.as_deref().is_some_and(|c| wire::is_media_type(c, "application/x-www-form-urlencoded"));
     let json = content_type.as_deref().is_none_or(|c| Codec::of_content_type(c) == Some(Codec::Json)) || form;
     if !json && !body.is_empty() && !takes_bytes(&entry, &found) {
         let given = content_type.unwrap_or_default();
-        return Err(Error::new(Kind::Invalid, "SB0208", format!("the body's type is {given:.100}, and JSON is needed here"))
-            .fix("Send Content-Type: application/json"));
+        return Err(Error::new(
+            Kind::Invalid,
+            "SB0208",
+            format!("the body's type is {given:.100}, and JSON is needed here"),
+        )
+        .fix("Send Content-Type: application/json"));
     }
     let request = found
         .request(query, (!body.is_empty()).then_some(&body[..]), content_type.as_deref(), &entry.service.json)
@@ -100,7 +117,10 @@ pub(crate) async fn call(mut cx: Cx, bound: Bound) -> Result<Answer> {
     let prefer = cx.prefer();
     let by_job = entry.service.provider.by_job();
     let idempotent = cx.parts.headers.contains_key("idempotency-key");
-    if prefer.respond_async || by_job == ByJob::Worked && !streaming.server || idempotent && by_job != ByJob::Refused {
+    if prefer.respond_async
+        || by_job == ByJob::Worked && !streaming.server
+        || idempotent && by_job != ByJob::Refused
+    {
         return as_job(cx, &entry, &found, request, &body).await;
     }
     let call = call_of(&cx, &entry, Box::pin(futures_util::stream::iter([Ok(request)])))?;
@@ -136,7 +156,11 @@ fn takes_bytes(entry: &Entry, found: &Match) -> bool {
 
 fn answer(entry: &Entry, found: &Match, message: &[u8]) -> Result<Response<Body>> {
     let reply = found.response(message, &entry.service.json).map_err(|e| {
-        Error::new(Kind::Internal, "SB0410", format!("the answer of {} cannot be shown as JSON: {e}", entry.path))
+        Error::new(
+            Kind::Internal,
+            "SB0410",
+            format!("the answer of {} cannot be shown as JSON: {e}", entry.path),
+        )
     })?;
     let mut response = Response::new(Body::from(reply.body));
     set(&mut response, header::CONTENT_TYPE, &reply.content_type);
@@ -145,7 +169,7 @@ fn answer(entry: &Entry, found: &Match, message: &[u8]) -> Result<Response<Body>
 
 /// The call with what the headers say of it.
 fn call_of(cx: &Cx, entry: &Entry, messages: sb_board::call::Messages) -> Result<Call> {
-    let timeout = map::duration_header(&cx.parts.headers, "sb-timeout")?;
+    let timeout = map::duration_header(&cx.parts.headers, &map::names::TIMEOUT)?;
     Ok(Call {
         method: entry.path.clone(),
         streaming: entry.streaming(),
@@ -163,7 +187,7 @@ async fn as_job(cx: Cx, entry: &Entry, found: &Match, request: Bytes, body: &Byt
     let message = map::message(&cx.parts.headers, jobs::input_address()?, body.clone(), cx.board().now_ms())?;
     let how = AsJob {
         idempotency: map::request_idempotency(&cx.parts, body)?,
-        timeout_ms: map::duration_header(&cx.parts.headers, "sb-timeout")?,
+        timeout_ms: map::duration_header(&cx.parts.headers, &map::names::TIMEOUT)?,
         key: message.key,
         due_ms: message.due_ms,
     };
@@ -178,7 +202,8 @@ async fn as_job(cx: Cx, entry: &Entry, found: &Match, request: Bytes, body: &Byt
     if cx.prefer().respond_async {
         return jobs::submitted(&cx, job, replayed).await;
     }
-    let (_, outcome, _) = cx.access.job_reply(job.id, Codec::Proto, false).await.map_err(|s| s.to_error())?.one().await;
+    let (_, outcome, _) =
+        cx.access.job_reply(job.id, Codec::Proto, false).await.map_err(|s| s.to_error())?.one().await;
     let mut response = match outcome {
         Ok(message) => answer(entry, found, &message)?,
         Err(status) => failure(&cx, &status),
@@ -221,7 +246,8 @@ fn stream(cx: &Cx, entry: &Entry, found: &Match, reply: Reply) -> Response<Body>
         });
         Bytes::from(line)
     });
-    let frames = lines.filter(|line| std::future::ready(!line.is_empty())).map(|line| Ok(BodyFrame::data(line)));
+    let frames =
+        lines.filter(|line| std::future::ready(!line.is_empty())).map(|line| Ok(BodyFrame::data(line)));
     let body = Body::Stream(Box::pin(http_body_util::StreamBody::new(frames)));
     let kind = if events { "text/event-stream" } else { "application/x-ndjson" };
     let mut response = typed(StatusCode::OK, kind, body);
@@ -237,7 +263,8 @@ fn socket(cx: Cx, entry: Entry, found: Match) -> Answer {
     cx.upgrade(None, move |socket| {
         Box::pin(async move {
             let (sender, receiver) = tokio::sync::mpsc::channel::<std::result::Result<Bytes, Status>>(1);
-            let messages = futures_util::stream::unfold(receiver, |mut r| async { r.recv().await.map(|m| (m, r)) });
+            let messages =
+                futures_util::stream::unfold(receiver, |mut r| async { r.recv().await.map(|m| (m, r)) });
             let call = Call {
                 method: entry.path.clone(),
                 streaming: entry.streaming(),
@@ -294,7 +321,9 @@ async fn converse(
                     sender = None;
                     continue;
                 }
-                let Some(to) = &sender else { break Some(Status::new(Code::InvalidArgument, "a message after the last one")) };
+                let Some(to) = &sender else {
+                    break Some(Status::new(Code::InvalidArgument, "a message after the last one"));
+                };
                 match found.request("", Some(&text), None, &entry.service.json) {
                     Ok(message) => {
                         let _ = to.try_send(Ok(message));

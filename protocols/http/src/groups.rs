@@ -6,10 +6,8 @@ use crate::wire::json::{CommitIn, GroupIn, GroupsOut, LeaseIn, Messages, SeekIn,
 use http::{StatusCode, header};
 use sb_board::access::LeaseOptions;
 use sb_board::mount::Answer;
+pub(crate) use sb_board::request::consumer;
 use sb_core::model::{Result, check_name};
-
-/// The longest name of a consumer or worker.
-pub(crate) const MAX_CONSUMER: usize = 255;
 
 fn ok(response: http::Response<sb_board::mount::Body>) -> Result<Answer> {
     Ok(Answer::Response(response))
@@ -18,17 +16,6 @@ fn ok(response: http::Response<sb_board::mount::Body>) -> Result<Answer> {
 fn check_names(cx: &Cx) -> Result<()> {
     check_name("topic", cx.arg(0))?;
     check_name("group", cx.arg(1))
-}
-
-/// A name by which people know a consumer or worker.
-pub(crate) fn consumer(name: Option<String>) -> Result<String> {
-    let name = name.unwrap_or_default();
-    if name.len() > MAX_CONSUMER || name.chars().any(char::is_control) {
-        return Err(map::invalid(
-            "the name of a consumer or worker has at most 255 bytes and no control characters",
-        ));
-    }
-    Ok(name)
 }
 
 pub(crate) async fn list(cx: Cx) -> Result<Answer> {

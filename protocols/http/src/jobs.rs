@@ -11,14 +11,11 @@ use bytes::Bytes;
 use http::{Response, StatusCode, header};
 use sb_board::access::{Access, Finish, JobFilter, Outcome, Report, Submit, Term};
 use sb_board::mount::{Answer, Body};
-use sb_core::jobs::{Event, Failure, JobView, State};
+use sb_core::jobs::{Failure, JobView, State};
 use sb_core::model::{Address, Error, JobId, Kind, Message, Result};
-use std::time::Duration;
 
 /// The largest text of one log event.
 const MAX_LOG: usize = 64 * 1024;
-/// Events fetched at a time.
-const EVENTS_AT_ONCE: usize = 256;
 /// How long one wait for a job's next event lasts; after it the wait begins again.
 const WAIT_MS: u64 = 30_000;
 
@@ -74,7 +71,7 @@ pub(crate) async fn call(mut cx: Cx) -> Result<Answer> {
     let limit = cx.max_body();
     let body = cx.collect(limit).await?;
     let idempotency = map::request_idempotency(&cx.parts, &body)?;
-    let timeout_ms = map::duration_header(&cx.parts.headers, "sb-timeout")?;
+    let timeout_ms = map::duration_header(&cx.parts.headers, &map::names::TIMEOUT)?;
     let message = map::message(&cx.parts.headers, input_address()?, body, cx.board().now_ms())?;
     let (job, replayed) = cx.access.submit(Submit { method, message, idempotency, timeout_ms }).await?;
     submitted(&cx, job, replayed).await
@@ -229,24 +226,6 @@ pub(crate) async fn get(cx: Cx) -> Result<Answer> {
 
 fn tag_of(job: &JobView) -> String {
     format!("\"{}\"", job.events)
-}
-
-/// The events behind `after`, waited for; the second is true when the job has ended and there are no more.
-pub(crate) async fn next_events(access: &Access, id: JobId, after: u64) -> Result<(Vec<Event>, bool)> {
-    let mut ended = false;
-    loop {
-        let events = access.job_events(id, after, EVENTS_AT_ONCE).await?;
-        if !events.is_empty() || ended {
-            return Ok((events, ended));
-        }
-        let job = access.job_wait(id, after, WAIT_MS).await?;
-        // Once more when it has ended: its last events may have come between the two looks.
-        ended = job.state.terminal();
-        if !ended && job.events > after {
-            // The view is ahead of the events that can be read.
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    }
 }
 
 pub(crate) async fn events(cx: Cx) -> Result<Answer> {

@@ -21,6 +21,7 @@
 //! cut to it. The login, the check of `Origin` of upgrades and the framing of WebSockets are done by the host this is mounted on.
 
 mod calls;
+mod client;
 pub mod codec;
 mod files;
 mod groups;
@@ -65,5 +66,9 @@ pub static DESCRIPTOR: Descriptor = Descriptor {
     ],
     mount: Mount::Http(server::handle),
     refuse: None,
-    client: None,
+    client: Some(sb_board::mount::Client {
+        schemes: &["http", "https"],
+        connect: client::connect,
+        describe: None,
+    }),
 };

@@ -1,6 +1,5 @@
 //! Server-Sent Events: bodies that are polled where the messages are, without a task or a channel of their own.
 
-use crate::jobs;
 use crate::map;
 use crate::server::typed;
 use crate::topics::MAX_READ;
@@ -263,7 +262,7 @@ impl http_body::Body for JobEvents {
             let (access, id, after) = (this.access.clone(), this.id, this.after);
             Box::pin(async move {
                 tokio::select! {
-                    events = jobs::next_events(&access, id, after) => events,
+                    events = access.next_job_events(id, after) => events,
                     () = access.board().draining() => Err(Error::new(Kind::Unavailable, "SB0701", "the server stops")),
                 }
             })

@@ -6,27 +6,22 @@ use crate::wire::{self, Query, frames, sse};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
-use http::{HeaderMap, header};
+use http::{HeaderMap, HeaderName, header};
 use sb_board::access::{Delivered, From, Idempotency, Leased, Outcome, Receipt, Settle, Taken};
 use sb_board::mount::Body;
+use sb_board::request::{self, TRACE};
+pub(crate) use sb_board::request::{idempotency, job_id, max, method_name, start};
 use sb_board::tail::{Form, Given};
 use sb_core::batch::Record;
 use sb_core::groups::{GroupView, Mode, Options, Start};
 use sb_core::jobs::{Event, Failure, JobView, MethodPolicy, MethodView, What};
-use sb_core::model::{
-    Address, Error, Header, JobId, Kind, Message, Pattern, Result, Value, check_name, message,
-};
+use sb_core::model::{Address, Error, Header, Kind, Message, Pattern, Result, Value, check_name, message};
 use sb_core::topics::{Policy, TopicView};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
-use std::ops::RangeInclusive;
 use xxhash_rust::xxh3::Xxh3;
 
-/// Headers of a request that are kept with the message under their own names.
-const TRACE: [&str; 3] = ["traceparent", "tracestate", "baggage"];
-/// The terms a lease may have.
-const LEASE_MS: RangeInclusive<u64> = 1_000..=43_200_000;
 /// The largest body a topic may allow.
 const HARD_CAP: u32 = 64 << 20;
 
@@ -59,92 +54,18 @@ pub(crate) fn address(text: &str) -> Result<Address> {
     Address::parse(text)
 }
 
-/// A method's name, as far as its form goes.
-pub(crate) fn method_name(text: &str) -> Result<()> {
-    let part = |p: &str| {
-        !p.is_empty()
-            && !p.starts_with('.')
-            && !p.ends_with('.')
-            && p.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
-    };
-    match text.split_once('/') {
-        Some((service, method)) if part(service) && part(method) && text.len() <= message::MAX_KEY => Ok(()),
-        _ => {
-            let shown: String = text.chars().take(80).collect();
-            Err(Error::new(Kind::Invalid, "SB0202", format!("{shown:?} is not a method"))
-                .fix("Write it as package.Service/Method"))
-        }
-    }
-}
-
-/// Reads a job's id. What is no id names no job.
-pub(crate) fn job_id(text: &str) -> Result<JobId> {
-    JobId::parse(text).ok_or_else(|| {
-        let shown: String = text.chars().take(80).collect();
-        Error::new(Kind::NotFound, "SB0401", format!("there is no job {shown:?}"))
-            .fix("A job's id has 26 characters; GET /jobs lists the jobs")
-    })
-}
-
-/// `start`, `end`, `offset:N`, `time:T`, `-1h`.
-pub(crate) fn start(text: &str, now_ms: i64) -> Result<Start> {
-    let parsed = match text {
-        "start" => Some(Start::Start),
-        "end" => Some(Start::End),
-        _ => {
-            if let Some(offset) = text.strip_prefix("offset:") {
-                offset
-                    .bytes()
-                    .all(|b| b.is_ascii_digit())
-                    .then(|| offset.parse().ok())
-                    .flatten()
-                    .map(Start::Offset)
-            } else if let Some(time) = text.strip_prefix("time:") {
-                wire::parse_time(time).map(Start::Time)
-            } else {
-                let ago = text.strip_prefix('-').and_then(wire::parse_duration);
-                ago.map(|ms| Start::Time(now_ms.saturating_sub_unsigned(ms)))
-            }
-        }
-    };
-    parsed.ok_or_else(|| {
-        invalid(format!("{text:.80?} is no place to begin"))
-            .fix("Use start, end, offset:N, time:2026-11-20T10:00:00Z or a duration ago such as -1h")
-    })
-}
-
 /// Where a read begins: what a resuming reader says counts more than what its URL says.
 pub(crate) fn from(query: &Query, last_event_id: Option<&str>, default: Start, now_ms: i64) -> Result<From> {
     if let Some(cursor) = last_event_id.filter(|id| !id.is_empty()) {
         return Ok(From::After(cursor.to_owned()));
     }
     let last = query.number("last", 0, u64::MAX).map_err(invalid)?;
-    match (query.get("after"), query.get("from"), last) {
-        (None, None, None) => Ok(From::At(default)),
-        (Some(cursor), None, None) => Ok(From::After(cursor.to_owned())),
-        (None, Some(text), None) => Ok(From::At(start(text, now_ms)?)),
-        (None, None, Some(n)) => Ok(From::Last(n)),
-        _ => Err(invalid("after, from and last exclude each other").fix("Give one of them")),
-    }
+    request::from(query.get("after"), query.get("from"), last, default, now_ms)
 }
 
 /// A lease's term within its bounds.
 pub(crate) fn lease_ms(lease: Option<Span>) -> Result<Option<u64>> {
-    match lease {
-        Some(Span(ms)) if !LEASE_MS.contains(&ms) => Err(invalid(format!(
-            "a lease lasts from 1s to 12h, and {} was asked for",
-            wire::duration_text(ms)
-        ))),
-        lease => Ok(lease.map(|s| s.0)),
-    }
-}
-
-/// A count of messages or jobs in one lease.
-pub(crate) fn max(max: Option<u64>) -> Result<usize> {
-    match max.unwrap_or(1) {
-        n @ 1..=1000 => Ok(n as usize),
-        n => Err(invalid(format!("max must be from 1 to 1000, and {n} was given"))),
-    }
+    request::lease_ms(lease.map(|s| s.0))
 }
 
 /// Puts the members given over a policy.
@@ -277,8 +198,20 @@ pub(crate) fn group_out(view: &GroupView) -> GroupOut<'_> {
     }
 }
 
-fn text_of<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a str>> {
-    headers.get(name).map(|v| utf8(name, v.as_bytes())).transpose()
+/// Names of headers of our own; made once, as looking one up by text parses it each time.
+pub(crate) mod names {
+    use http::HeaderName;
+    pub(crate) static KEY: HeaderName = HeaderName::from_static("sb-key");
+    pub(crate) static KEY_BASE64: HeaderName = HeaderName::from_static("sb-key-base64");
+    pub(crate) static DELAY: HeaderName = HeaderName::from_static("sb-delay");
+    pub(crate) static EXPIRES: HeaderName = HeaderName::from_static("sb-expires");
+    pub(crate) static TIMEOUT: HeaderName = HeaderName::from_static("sb-timeout");
+    pub(crate) static IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+    pub(crate) static TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+}
+
+fn text_of<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a str>> {
+    headers.get(name).map(|v| utf8(name.as_str(), v.as_bytes())).transpose()
 }
 
 fn utf8<'a>(name: &str, value: &'a [u8]) -> Result<&'a str> {
@@ -286,7 +219,7 @@ fn utf8<'a>(name: &str, value: &'a [u8]) -> Result<&'a str> {
 }
 
 /// A duration in a header.
-pub(crate) fn duration_header(headers: &HeaderMap, name: &str) -> Result<Option<u64>> {
+pub(crate) fn duration_header(headers: &HeaderMap, name: &HeaderName) -> Result<Option<u64>> {
     let Some(text) = text_of(headers, name)? else { return Ok(None) };
     wire::parse_duration(text).map(Some).ok_or_else(|| {
         invalid(format!("{name}: {text:.40?} is no duration")).fix("Write 250ms, 30s, 10m, 1h or 7d")
@@ -311,16 +244,16 @@ pub(crate) fn message(headers: &HeaderMap, address: Address, body: Bytes, now_ms
             message.headers.push(Header::text(name, utf8(name, value.as_bytes())?));
         }
     }
-    message.content_type = text_of(headers, header::CONTENT_TYPE.as_str())?.map(str::to_owned);
-    message.key = match (headers.get("sb-key"), text_of(headers, "sb-key-base64")?) {
+    message.content_type = text_of(headers, &header::CONTENT_TYPE)?.map(str::to_owned);
+    message.key = match (headers.get(&names::KEY), text_of(headers, &names::KEY_BASE64)?) {
         (Some(_), Some(_)) => return Err(invalid("Sb-Key and Sb-Key-Base64 exclude each other")),
         (Some(key), None) => Some(Bytes::copy_from_slice(key.as_bytes())),
         (None, Some(text)) => Some(base64("Sb-Key-Base64", text)?),
         (None, None) => None,
     };
     let after = |ms: u64| now_ms.saturating_add_unsigned(ms);
-    message.due_ms = duration_header(headers, "sb-delay")?.map(after);
-    message.expires_ms = duration_header(headers, "sb-expires")?.map(after);
+    message.due_ms = duration_header(headers, &names::DELAY)?.map(after);
+    message.expires_ms = duration_header(headers, &names::EXPIRES)?.map(after);
     message.check()?;
     Ok(message)
 }
@@ -382,23 +315,9 @@ pub(crate) fn message_in(document: &Bytes, given: MessageIn<'_>, now_ms: i64) ->
     Ok(message)
 }
 
-/// The key under which a repeated request has one effect, with the fingerprint of this one.
-pub(crate) fn idempotency(key: Option<&str>, says: &[&[u8]]) -> Result<Option<Idempotency>> {
-    let Some(key) = key else { return Ok(None) };
-    if key.is_empty() || key.chars().count() > 255 || key.len() > 255 {
-        return Err(invalid("an idempotency key has 1 to 255 characters"));
-    }
-    let mut hash = Xxh3::new();
-    for part in says {
-        hash.update(&(part.len() as u64).to_be_bytes());
-        hash.update(part);
-    }
-    Ok(Some(Idempotency { key: key.to_owned(), fingerprint: hash.digest128() }))
-}
-
-/// The same for a request: its method, path and query, the headers that change what it means, its body.
+/// The key under which a repeated request has one effect; the request is its method, path and query, the headers that change what it means, its body.
 pub(crate) fn request_idempotency(parts: &http::request::Parts, body: &[u8]) -> Result<Option<Idempotency>> {
-    let Some(key) = text_of(&parts.headers, "idempotency-key")? else { return Ok(None) };
+    let Some(key) = text_of(&parts.headers, &names::IDEMPOTENCY_KEY)? else { return Ok(None) };
     let mut says: Vec<&[u8]> = vec![
         parts.method.as_str().as_bytes(),
         parts.uri.path().as_bytes(),
@@ -558,7 +477,7 @@ fn encode_envelope(mut out: MessageOut<'_>, body: &[u8]) -> Bytes {
 pub(crate) fn message_headers(message: &Message, headers: &mut HeaderMap) {
     let mut put = |name: &str, value: &[u8]| {
         if let (Ok(name), Ok(value)) =
-            (http::HeaderName::from_bytes(name.as_bytes()), http::HeaderValue::from_bytes(value))
+            (HeaderName::from_bytes(name.as_bytes()), http::HeaderValue::from_bytes(value))
         {
             headers.append(name, value);
         }
@@ -611,9 +530,7 @@ pub(crate) fn settles(verb: &str, given: SettleIn) -> Result<Vec<(String, Settle
 
 /// `results`, or the error when every handle failed.
 pub(crate) fn settled<'a>(handles: &'a [String], results: &[Result<i64>]) -> Result<ResultsOut<'a>> {
-    if let (Some(Err(first)), true) = (results.first(), results.iter().all(Result::is_err)) {
-        return Err(first.clone());
-    }
+    request::all_failed(results)?;
     let one = |(handle, result): (&'a String, &Result<i64>)| SettledOut {
         handle,
         ok: result.is_ok(),

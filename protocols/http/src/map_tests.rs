@@ -6,7 +6,7 @@ use proptest::prelude::*;
 fn headers(pairs: &[(&str, &str)]) -> HeaderMap {
     let mut headers = HeaderMap::new();
     for (name, value) in pairs {
-        let name = http::HeaderName::from_bytes(name.as_bytes()).unwrap();
+        let name = HeaderName::from_bytes(name.as_bytes()).unwrap();
         headers.append(name, http::HeaderValue::from_bytes(value.as_bytes()).unwrap());
     }
     headers

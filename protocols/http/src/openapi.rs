@@ -3,24 +3,71 @@
 use crate::server::{Cx, ROUTES, Route, Shape, empty, tagged, typed};
 use bytes::Bytes;
 use http::StatusCode;
+use sb_board::call::Services;
 use sb_board::mount::Answer;
 use sb_core::model::Result;
 use serde_json::{Map, Value, json};
 use std::sync::LazyLock;
 
-static DOCUMENT: LazyLock<(Bytes, String)> = LazyLock::new(|| {
-    let bytes = serde_json::to_vec(&document()).unwrap_or_default();
+static DOCUMENT: LazyLock<(Bytes, String)> = LazyLock::new(|| encoded(&document()));
+
+/// The bytes of a document, and their tag.
+fn encoded(document: &Value) -> (Bytes, String) {
+    let bytes = serde_json::to_vec(document).unwrap_or_default();
     let tag = format!("\"{:x}\"", xxhash_rust::xxh3::xxh3_64(&bytes));
     (bytes.into(), tag)
-});
+}
 
 pub(crate) async fn serve(cx: Cx) -> Result<Answer> {
-    let (bytes, tag) = &*DOCUMENT;
+    // What is described is shown to those who are known; the rest is the same for everybody.
+    let described = cx
+        .access
+        .known()
+        .is_ok()
+        .then(|| cx.board().services().derived(|services| Described(with_services(services))));
+    let (bytes, tag) = described.as_ref().map_or(&*DOCUMENT, |d| &d.0);
     let response = match cx.has(tag) {
         true => empty(StatusCode::NOT_MODIFIED),
         false => typed(StatusCode::OK, "application/json", bytes.clone().into()),
     };
     Ok(Answer::Response(tagged(response, tag)))
+}
+
+/// The document with the described services in it.
+struct Described((Bytes, String));
+
+fn with_services(services: &Services) -> (Bytes, String) {
+    let mut document = document();
+    let (more, left_out) = sb_schema::openapi_paths(services.schema(), &sb_schema::Options::default());
+    for why in left_out {
+        tracing::debug!(%why, "left out of the OpenAPI document");
+    }
+    let hidden: Vec<&str> =
+        services.services().iter().filter(|s| !s.is_shown("rest")).map(|s| &*s.name).collect();
+    for (path, item) in more["paths"].as_object().into_iter().flatten() {
+        let operations: Map<String, Value> = item
+            .as_object()
+            .into_iter()
+            .flatten()
+            .filter(|(_, operation)| {
+                !operation["tags"]
+                    .as_array()
+                    .is_some_and(|tags| tags.iter().any(|t| hidden.iter().any(|h| t == h)))
+            })
+            .map(|(method, operation)| (method.clone(), operation.clone()))
+            .collect();
+        if let (Some(paths), false) = (document["paths"].as_object_mut(), operations.is_empty()) {
+            paths.entry(path).or_insert(Value::Object(operations));
+        }
+    }
+    if let (Some(own), Some(more)) =
+        (document["components"]["schemas"].as_object_mut(), more["components"]["schemas"].as_object())
+    {
+        for (name, schema) in more {
+            own.entry(name).or_insert_with(|| schema.clone());
+        }
+    }
+    encoded(&document)
 }
 
 /// The whole document.

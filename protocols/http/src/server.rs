@@ -267,7 +267,11 @@ pub(crate) fn is_websocket(parts: &Parts) -> bool {
 
 /// A JSON answer.
 pub(crate) fn json(status: StatusCode, value: &impl Serialize) -> Response<Body> {
-    let bytes = serde_json::to_vec(value).unwrap_or_default();
+    // Room for a receipt, the most frequent answer.
+    let mut bytes = Vec::with_capacity(256);
+    if serde_json::to_writer(&mut bytes, value).is_err() {
+        bytes.clear();
+    }
     typed(status, "application/json", bytes.into())
 }
 
@@ -604,7 +608,7 @@ fn near_path(path: &str) -> Option<&'static str> {
 
 /// The trace id of a request (W3C Trace Context), for problems.
 fn trace_id(headers: &HeaderMap) -> Option<&str> {
-    let id = headers.get("traceparent")?.to_str().ok()?.split('-').nth(1)?;
+    let id = headers.get(&map::names::TRACEPARENT)?.to_str().ok()?.split('-').nth(1)?;
     (id.len() == 32 && id.bytes().all(|b| b.is_ascii_hexdigit())).then_some(id)
 }
 
@@ -690,9 +694,12 @@ async fn route(
         None if websocket => calls::by_socket(&services, path),
         None => match calls::find(&services, method, path) {
             Ok(bound) => bound.or_else(|| calls::by_name(&services, method, path)),
-            Err(_) if calls::by_name(&services, method, path).is_some() => calls::by_name(&services, method, path),
+            Err(_) if calls::by_name(&services, method, path).is_some() => {
+                calls::by_name(&services, method, path)
+            }
             Err(methods) => {
-                let error = Error::new(Kind::Invalid, "SB0207", format!("{path:.120} does not take {method:.20}"));
+                let error =
+                    Error::new(Kind::Invalid, "SB0207", format!("{path:.120} does not take {method:.20}"));
                 let methods = methods.join(", ");
                 let mut response = problem(&error.fix(format!("Use {methods}")), trace_id(&parts.headers));
                 set(&mut response, header::ALLOW, &methods);
@@ -702,7 +709,7 @@ async fn route(
     };
     if let Some(bound) = called {
         access.known()?;
-        let cx = Cx { access, parts, body, early, args: Vec::new(), query: Query::default() };
+        let cx = Cx { access, parts, body, early, unread, args: Vec::new(), query: Query::default() };
         return calls::call(cx, bound).await;
     }
     let found = match own {
@@ -842,12 +849,9 @@ struct Cors {
 impl Cors {
     fn new(settings: &HttpSettings, headers: &HeaderMap) -> Cors {
         let varies = settings.any_loopback_origin || !settings.origins.is_empty();
-        let origin = headers.get(header::ORIGIN).filter(|value| {
-            value.to_str().is_ok_and(|text| {
-                settings.origins.iter().any(|o| o == text)
-                    || settings.any_loopback_origin && wire::is_loopback_origin(text)
-            })
-        });
+        let origin = headers
+            .get(header::ORIGIN)
+            .filter(|value| value.to_str().is_ok_and(|text| settings.allows_origin(text)));
         Cors { origin: origin.cloned(), varies }
     }
 }

@@ -6,14 +6,12 @@ use crate::wire::json::{LiveOut, Messages, PolicyIn, PublishIn, TopicsOut};
 use crate::{live, map, websocket};
 use bytes::Bytes;
 use http::{Response, StatusCode, header};
-use sb_board::access::{Condition, From, PublishOptions, Published, Read};
+use sb_board::access::{Condition, PublishOptions, Published, Read, ReadResult, Receipt};
 use sb_board::mount::{Answer, Body};
-use sb_board::tail::Next;
 use sb_core::batch::MAX_MESSAGES;
 use sb_core::groups::Start;
 use sb_core::model::{Error, Kind, Message, Pattern, Result, check_name};
 use sb_core::topics::Policy;
-use std::time::Duration;
 
 /// The most bytes of messages in one answer.
 pub(crate) const MAX_READ: usize = 4 << 20;
@@ -119,11 +117,10 @@ pub(crate) async fn publish(mut cx: Cx) -> Result<Answer> {
     match cx.access.publish(messages, options).await? {
         Published::Live(delivered) => ok(json(StatusCode::ACCEPTED, &LiveOut { live: true, delivered })),
         Published::Stored { receipts, replayed } => {
-            let ids: Vec<String> = receipts.iter().map(|r| cx.access.cursor(r.position)).collect();
-            let mut out = receipts.iter().zip(&ids).map(|(r, id)| map::receipt_out(r, id));
-            let mut response = match (batch, receipts.first()) {
-                (false, Some(receipt)) => {
-                    let mut response = json(StatusCode::CREATED, &out.next());
+            let id = |r: &Receipt| cx.access.cursor(r.position);
+            let mut response = match (batch, receipts.as_slice()) {
+                (false, [receipt]) => {
+                    let mut response = json(StatusCode::CREATED, &map::receipt_out(receipt, &id(receipt)));
                     let place = receipt.position;
                     let location = format!(
                         "/topics/{}/messages/{}-{}",
@@ -132,7 +129,11 @@ pub(crate) async fn publish(mut cx: Cx) -> Result<Answer> {
                     set(&mut response, header::LOCATION, &location);
                     response
                 }
-                _ => json(StatusCode::CREATED, &Messages { messages: out.collect(), next: None }),
+                (_, receipts) => {
+                    let ids: Vec<String> = receipts.iter().map(id).collect();
+                    let messages = receipts.iter().zip(&ids).map(|(r, id)| map::receipt_out(r, id));
+                    json(StatusCode::CREATED, &Messages { messages: messages.collect(), next: None })
+                }
             };
             if replayed {
                 set(&mut response, "idempotency-replayed", "true");
@@ -222,9 +223,11 @@ pub(crate) async fn read(cx: Cx) -> Result<Answer> {
         return ok(live::topic(&cx.access, &read, envelope).await?);
     }
     let (mut response, applied) = match cx.wait() {
-        None => (poll(&cx, &wanted(&cx, Start::Start)?).await?, None),
+        None => (page(&cx, cx.access.read(&wanted(&cx, Start::Start)?).await?), None),
         Some(seconds) => {
-            (wait(&cx, wanted(&cx, Start::End)?, seconds).await?, Prefer::applied(Some(seconds), false))
+            let read = wanted(&cx, Start::End)?;
+            let result = cx.access.read_wait(&read, seconds.saturating_mul(1_000)).await?;
+            (page(&cx, result), Prefer::applied(Some(seconds), false))
         }
     };
     if let Some(applied) = applied {
@@ -234,48 +237,15 @@ pub(crate) async fn read(cx: Cx) -> Result<Answer> {
     ok(response)
 }
 
-async fn poll(cx: &Cx, read: &Read) -> Result<Response<Body>> {
-    let result = cx.access.read(read).await?;
+/// What was read, with its tag.
+fn page(cx: &Cx, result: ReadResult) -> Response<Body> {
     let tag = format!("\"{}\"", result.next);
-    if cx.has(&tag) {
-        return Ok(tagged(empty(StatusCode::NOT_MODIFIED), &tag));
+    // A live message moves no cursor.
+    if cx.has(&tag) && result.messages.is_empty() {
+        return tagged(empty(StatusCode::NOT_MODIFIED), &tag);
     }
     let messages = result.messages.iter().map(map::delivered_out).collect();
-    Ok(tagged(json(StatusCode::OK, &Messages { messages, next: Some(result.next.clone()) }), &tag))
-}
-
-/// The long poll: a tail tells when there is something; a read from where the tail began fetches it.
-async fn wait(cx: &Cx, mut read: Read, seconds: u64) -> Result<Response<Body>> {
-    let from = std::mem::replace(&mut read.from, From::At(Start::End));
-    // The tail lives only as long as it is waited for.
-    let (began, given) = {
-        let mut tail = cx.access.tail(&read.pattern, from, read.partition).await?;
-        let began = tail.cursor();
-        let given = match tokio::time::timeout(Duration::from_secs(seconds), tail.next()).await {
-            Ok(Next::Records(given)) => Some(given),
-            Ok(Next::Reset(error)) => return Err(error),
-            Ok(Next::Draining) | Err(_) => None,
-        };
-        (began, given)
-    };
-    let Some(given) = given else {
-        let tag = format!("\"{began}\"");
-        if cx.has(&tag) {
-            return Ok(tagged(empty(StatusCode::NOT_MODIFIED), &tag));
-        }
-        let none: Messages<()> = Messages { messages: Vec::new(), next: Some(began) };
-        return Ok(tagged(json(StatusCode::OK, &none), &tag));
-    };
-    if given.batch.is_live() {
-        // Live messages are kept nowhere, so what the tail gave is all there is.
-        let batch = &given.batch;
-        let records = given.indexes.iter().filter_map(|i| batch.records().get(*i as usize)).take(read.limit);
-        let messages = records.map(|r| map::message_out(batch.topic(), batch.partition(), r, "")).collect();
-        let tag = format!("\"{began}\"");
-        return Ok(tagged(json(StatusCode::OK, &Messages { messages, next: Some(began) }), &tag));
-    }
-    read.from = From::After(began);
-    poll(cx, &read).await
+    tagged(json(StatusCode::OK, &Messages { messages, next: Some(result.next.clone()) }), &tag)
 }
 
 pub(crate) async fn message(cx: Cx) -> Result<Answer> {

@@ -6,7 +6,7 @@
 
 use crate::server::Cx;
 use crate::subprotocol::Connection;
-use crate::{jobs, map, topics};
+use crate::{map, topics};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use http::header;
@@ -106,7 +106,7 @@ pub(crate) async fn job(cx: Cx, id: JobId, after: u64) -> Result<Answer> {
 async fn watch(mut socket: WebSocket, access: Access, id: JobId, mut after: u64) {
     let end = loop {
         let step = tokio::select! {
-            step = jobs::next_events(&access, id, after) => step,
+            step = access.next_job_events(id, after) => step,
             () = access.revoked() => break Some((4401, "the token has expired")),
             end = until_closed(&mut socket) => break end,
         };

@@ -7,6 +7,7 @@ pub(crate) mod frames;
 pub(crate) mod json;
 pub(crate) mod sse;
 
+pub(crate) use sb_board::request::{duration_text, parse_duration, parse_time};
 use std::borrow::Cow;
 
 const DAY_MS: i64 = 86_400_000;
@@ -39,43 +40,7 @@ pub(crate) fn time_text(ms: i64) -> String {
     put(14, 2, rest / 60_000 % 60);
     put(17, 2, rest / 1_000 % 60);
     put(20, 3, rest % 1_000);
-    out.iter().map(|b| *b as char).collect()
-}
-
-/// Reads an RFC 3339 time.
-pub(crate) fn parse_time(text: &str) -> Option<i64> {
-    text.parse::<jiff::Timestamp>().ok().map(|t| t.as_millisecond())
-}
-
-/// The longest duration that is taken, 100 years: sums with times of day never overflow.
-const MAX_DURATION_MS: u64 = 100 * 366 * DAY_MS as u64;
-
-/// Reads `250ms`, `30s`, `10m`, `1h`, `7d`; a bare integer is seconds.
-pub(crate) fn parse_duration(text: &str) -> Option<u64> {
-    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
-    let (number, unit) = text.split_at_checked(digits)?;
-    let factor = match unit {
-        "ms" => 1,
-        "s" | "" => 1_000,
-        "m" => 60_000,
-        "h" => 3_600_000,
-        "d" => 86_400_000,
-        _ => return None,
-    };
-    number.parse::<u64>().ok()?.checked_mul(factor).filter(|ms| *ms <= MAX_DURATION_MS)
-}
-
-/// Writes a duration in the largest unit that divides it.
-pub(crate) fn duration_text(ms: u64) -> String {
-    let (number, unit) = match ms {
-        0 => (0, "s"),
-        n if n % 86_400_000 == 0 => (n / 86_400_000, "d"),
-        n if n % 3_600_000 == 0 => (n / 3_600_000, "h"),
-        n if n % 60_000 == 0 => (n / 60_000, "m"),
-        n if n % 1_000 == 0 => (n / 1_000, "s"),
-        n => (n, "ms"),
-    };
-    format!("{number}{unit}")
+    std::str::from_utf8(&out).unwrap_or_default().to_owned()
 }
 
 /// Decodes percent escapes once. `None` when one is malformed or the result is not UTF-8.
@@ -273,33 +238,6 @@ pub(crate) fn accepts(value: &str, media_type: &str) -> bool {
 /// Whether a content type is this media type, whatever its parameters.
 pub(crate) fn is_media_type(content_type: &str, media_type: &str) -> bool {
     content_type.split(';').next().is_some_and(|t| t.trim().eq_ignore_ascii_case(media_type))
-}
-
-/// Whether an origin is a page of this machine.
-pub(crate) fn is_loopback_origin(origin: &str) -> bool {
-    let Some(rest) = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://")) else {
-        return false;
-    };
-    let host = match rest.strip_prefix('[') {
-        Some(v6) => match v6.split_once(']') {
-            Some((host, port)) if port.is_empty() || is_port(port) => host,
-            _ => return false,
-        },
-        None => match rest.split_once(':') {
-            Some((host, port)) if port.bytes().all(|b| b.is_ascii_digit()) && !port.is_empty() => host,
-            Some(_) => return false,
-            None => rest,
-        },
-    };
-    host == "localhost"
-        || host.strip_suffix(".localhost").is_some_and(|h| {
-            !h.is_empty() && h.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.'))
-        })
-        || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
-}
-
-fn is_port(text: &str) -> bool {
-    text.strip_prefix(':').is_some_and(|p| !p.is_empty() && p.bytes().all(|b| b.is_ascii_digit()))
 }
 
 #[cfg(test)]

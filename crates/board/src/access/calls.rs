@@ -31,19 +31,20 @@ impl Access {
 
     /// Whether the caller may call the method; for listings.
     pub fn may_call(&self, path: &str) -> bool {
-        crate::auth::method_address(path).is_ok_and(|address| self.principal.may(Verb::Call, &address))
+        self.board.services().method(path).is_some_and(|entry| entry.service.provider.checks_rights())
+            || crate::auth::method_address(path).is_ok_and(|address| self.principal.may(Verb::Call, &address))
     }
 
     /// Calls a method. The deadline is the caller's or the service's, whichever is sooner. A method that the schema does not describe is
     /// served by workers, if it was declared.
     pub async fn call(&self, mut call: Call) -> std::result::Result<Reply, Status> {
-        self.check_method(Verb::Call, &call.method)?;
         let services = self.board.services();
-        let Some(entry) = services.method(&call.method).cloned() else {
-            drop(services);
-            return self.call_undescribed(call).await;
-        };
+        let entry = services.method(&call.method).cloned();
         drop(services);
+        if !entry.as_ref().is_some_and(|e| e.service.provider.checks_rights()) {
+            self.check_method(Verb::Call, &call.method)?;
+        }
+        let Some(entry) = entry else { return self.call_undescribed(call).await };
         call.streaming = entry.streaming();
         let own = entry.service.timeout.map(|most| tokio::time::Instant::now() + most);
         call.deadline = [call.deadline, own].into_iter().flatten().min();
@@ -249,11 +250,7 @@ impl Following {
                 self.result(content_type.as_deref(), body)?;
                 None
             }
-            Some(Outcome::Failed(failure)) => Some(failed(failure)),
-            Some(Outcome::Cancelled) => Some(Status::new(Code::Cancelled, "the job was cancelled")),
-            Some(Outcome::Expired) => {
-                Some(Status::new(Code::DeadlineExceeded, "the job's deadline has passed"))
-            }
+            Some(outcome) => outcome.status(),
             None => Some(Status::new(
                 Code::Internal,
                 format!("the job is {} without an outcome", State::name(job.state)),
@@ -302,12 +299,24 @@ impl Following {
     }
 }
 
+impl Outcome {
+    /// Why a job has no result, as the status of its call; `None` when it has one.
+    pub fn status(&self) -> Option<Status> {
+        match self {
+            Outcome::Result { .. } => None,
+            Outcome::Failed(failure) => Some(failed(failure)),
+            Outcome::Cancelled => Some(Status::new(Code::Cancelled, "the job was cancelled")),
+            Outcome::Expired => Some(Status::new(Code::DeadlineExceeded, "the job's deadline has passed")),
+        }
+    }
+}
+
 /// A worker's failure. Its code is a kind's name or one of gRPC's; anything else is the worker's own and comes as `UNKNOWN`.
-fn failed(failure: Failure) -> Status {
+fn failed(failure: &Failure) -> Status {
     let kind = Kind::ALL.into_iter().find(|k| k.name() == failure.code).map(Code::from);
     let code = kind.or_else(|| Code::from_name(&failure.code.to_ascii_uppercase()));
     let message = match code {
-        Some(_) => failure.message,
+        Some(_) => failure.message.clone(),
         None => format!("{}: {}", failure.code, failure.message),
     };
     Status::new(code.unwrap_or(Code::Unknown), message)

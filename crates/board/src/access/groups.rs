@@ -299,6 +299,18 @@ impl Access {
         options: Options,
         start: Start,
     ) -> Result<(bool, GroupView)> {
+        self.declare_group_if(topic, group, options, start, Condition::Any).await
+    }
+
+    /// The same on a condition. Where the group must exist already, a missing topic is not created either.
+    pub async fn declare_group_if(
+        &self,
+        topic: &str,
+        group: &str,
+        options: Options,
+        start: Start,
+        condition: Condition,
+    ) -> Result<(bool, GroupView)> {
         check_name("group", group)?;
         let address = Address::parse(topic)?;
         check_name("topic", topic)?;
@@ -309,7 +321,7 @@ impl Access {
             self.check(Verb::Publish, &Address::parse(dead)?)?;
         }
         if self.board.directory().by_name(topic).is_none() {
-            if !self.principal.may(Verb::Manage, &address) {
+            if condition == Condition::Present || !self.principal.may(Verb::Manage, &address) {
                 return Err(self.no_topic(topic));
             }
             self.declare_topic(topic, Default::default(), Condition::Ensure).await?;
@@ -332,6 +344,7 @@ impl Access {
                 group: group.into(),
                 options: options.clone(),
                 start,
+                condition,
                 keys,
             };
             match self.board.commit(op.into()).await {

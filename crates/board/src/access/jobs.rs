@@ -14,6 +14,8 @@ const WORKERS: &str = "workers";
 const MAX_LOG: usize = 64 * 1024;
 /// The longest progress.
 const MAX_PROGRESS: usize = 16 * 1024;
+/// Events fetched at a time.
+const EVENTS_AT_ONCE: usize = 256;
 /// The most methods a worker takes at once.
 const MAX_METHODS: usize = 64;
 
@@ -205,6 +207,25 @@ impl Access {
             }
         }
         Ok(events)
+    }
+
+    /// Events behind `after`, waited for without an end; the second is true when the job has ended and there are no more. Who calls it
+    /// stops when the server drains.
+    pub async fn next_job_events(&self, id: JobId, after: u64) -> Result<(Vec<Event>, bool)> {
+        let mut ended = false;
+        loop {
+            let events = self.job_events(id, after, EVENTS_AT_ONCE).await?;
+            if !events.is_empty() || ended {
+                return Ok((events, ended));
+            }
+            let job = self.job_wait(id, after, 30_000).await?;
+            // Once more when it has ended: its last events may have come between the two looks.
+            ended = job.state.terminal();
+            if !ended && job.events > after {
+                // The view is ahead of the events that can be read.
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        }
     }
 
     /// How a job ended; `None` while it has not.

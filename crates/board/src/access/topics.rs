@@ -3,7 +3,7 @@
 use super::*;
 use crate::auth::Cover;
 use crate::sign::MAX_POSITIONS;
-use crate::tail::Tail;
+use crate::tail::{Next, Tail};
 use sb_core::batch;
 use sb_core::model::{PartId, check_name};
 use sb_core::ops::{Batch, Commit, Dedup, Op, Reply};
@@ -229,6 +229,38 @@ impl Access {
             .map(|(_, part, _, next)| Position::new(part.id.topic, part.id.partition, *next))
             .collect();
         Ok(ReadResult { messages, next: self.board.signer().cursor(&positions) })
+    }
+
+    /// Reads as soon as there is something, at most `wait_ms` later: then there is nothing, and `next` is where it began.
+    pub async fn read_wait(&self, read: &Read, wait_ms: u64) -> Result<ReadResult> {
+        // The tail lives only as long as it is waited for. It tells when there is something; a read from where it began fetches it.
+        let (began, given) = {
+            let mut tail = self.tail(&read.pattern, read.from.clone(), read.partition).await?;
+            let began = tail.cursor();
+            let wait = std::time::Duration::from_millis(self.wait_limit(wait_ms));
+            let given = match tokio::time::timeout(wait, tail.next()).await {
+                Ok(Next::Records(given)) => Some(given),
+                Ok(Next::Reset(error)) => return Err(error),
+                Ok(Next::Draining) | Err(_) => None,
+            };
+            (began, given)
+        };
+        match given {
+            None => Ok(ReadResult { messages: Vec::new(), next: began }),
+            Some(given) if given.batch.is_live() => {
+                // Live messages are kept nowhere, so what the tail gave is all there is.
+                let batch = &given.batch;
+                let records = given.indexes.iter().filter_map(|i| batch.records().get(*i as usize));
+                let messages = records.take(read.limit).map(|record| Delivered {
+                    topic: batch.topic().clone(),
+                    partition: batch.partition(),
+                    record: record.clone(),
+                    cursor: String::new(),
+                });
+                Ok(ReadResult { messages: messages.collect(), next: began })
+            }
+            Some(_) => self.read(&Read { from: From::After(began), ..read.clone() }).await,
+        }
     }
 
     /// One message, by topic, partition and offset.

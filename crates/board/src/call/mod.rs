@@ -143,7 +143,8 @@ pub enum ByJob {
 
 /// Who answers calls.
 pub trait Provider: Send + Sync {
-    /// Answers one. `access` is the board as the caller sees it; rights on the method have been checked. An error before any metadata may be
+    /// Answers one. `access` is the board as the caller sees it; the right to call the method has been checked, unless
+    /// [`Provider::checks_rights`]. An error before any metadata may be
     /// given as `Err` or as a reply with an end only: both mean the same.
     fn call(self: Arc<Self>, access: Access, call: Call) -> BoxFuture<Result<Reply, Status>>;
 
@@ -156,6 +157,12 @@ pub trait Provider: Send + Sync {
     /// What becomes of a call that is submitted as a job.
     fn by_job(&self) -> ByJob {
         ByJob::Called
+    }
+
+    /// Whether the provider does nothing but by the `access` it is given, whose rights then are all that counts: nobody needs the right to call its
+    /// methods as well.
+    fn checks_rights(&self) -> bool {
+        false
     }
 
     /// Whether calls can be answered now, and if not why. For the console and `service list`.

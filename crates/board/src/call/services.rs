@@ -60,8 +60,12 @@ pub struct Services {
 impl Services {
     /// The table. Services that the schema does not describe have no methods here. Counts go on from those of `before`.
     pub fn new(schema: Schema, services: Vec<Service>, before: Option<&Services>) -> Services {
-        let mut table =
-            Services { schema, services: Vec::new(), methods: HashMap::default(), derived: RwLock::default() };
+        let mut table = Services {
+            schema,
+            services: Vec::new(),
+            methods: HashMap::default(),
+            derived: RwLock::default(),
+        };
         for service in services {
             let service = Arc::new(service);
             let described =
@@ -105,7 +109,8 @@ impl Services {
 
     /// What a protocol makes of the table (routes, a schema of its own), made the first time it is asked for and gone with the table.
     pub fn derived<T: Send + Sync + 'static>(&self, make: impl FnOnce(&Services) -> T) -> Arc<T> {
-        let known = self.derived.read().unwrap_or_else(PoisonError::into_inner).get(&TypeId::of::<T>()).cloned();
+        let known =
+            self.derived.read().unwrap_or_else(PoisonError::into_inner).get(&TypeId::of::<T>()).cloned();
         if let Some(known) = known.and_then(|known| known.downcast().ok()) {
             return known;
         }

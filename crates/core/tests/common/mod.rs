@@ -119,7 +119,14 @@ impl World {
         options: Options,
         start: GroupStart,
     ) -> Result<GroupId> {
-        let op = Op::DeclareGroup { topic: topic.into(), group: group.into(), options, start, keys: vec![] };
+        let op = Op::DeclareGroup {
+            topic: topic.into(),
+            group: group.into(),
+            options,
+            start,
+            condition: Condition::Any,
+            keys: vec![],
+        };
         match self.op(op)? {
             Reply::Group { view, .. } => Ok(view.id),
             other => panic!("{other:?}"),

@@ -768,7 +768,7 @@ impl Journal {
         let mut fresh = Vec::new();
         for old in old {
             let path = self.dir.join(format!("{:08}r.spare", old.sequence));
-            let keep = self.spares.ready() + fresh.len() < SPARES;
+            let keep = self.spares.ready() + fresh.len() < self.options.journal_spares;
             let done = if keep {
                 self.vfs.open(&old.path).and_then(|file| {
                     if file.size()? != self.options.journal_file {
@@ -831,7 +831,7 @@ fn spares(
             vfs.remove(&path)?;
         } else if name.ends_with(".spare") {
             let file = vfs.open(&path)?;
-            if file.size()? == options.journal_file && ready.len() < SPARES {
+            if file.size()? == options.journal_file && ready.len() < options.journal_spares {
                 ready.push((path, file));
             } else {
                 vfs.remove(&path)?;

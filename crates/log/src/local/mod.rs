@@ -24,7 +24,7 @@ pub(crate) mod store;
 pub use checkpoint::Checkpoints;
 pub use journal::{AppendError, Journal, Room, Spares, Visit};
 pub use scan::Dropped;
-pub use store::{Damage, Scrubbed, Store};
+pub use store::{Damage, Put, Scrubbed, Store};
 
 use crate::vfs::Vfs;
 use std::io;
@@ -50,6 +50,9 @@ pub struct Options {
     pub journal_file: u64,
     /// Length of all journal files together, spares included; appends are refused beyond it.
     pub journal_max: u64,
+    /// Up to how many files are kept ready for use; two are made when there are none. A finished file that is kept is not written out
+    /// anew, so this should be as many as are used between two checkpoints, and two more.
+    pub journal_spares: usize,
     /// Longest frame.
     pub frame_max: usize,
     /// Journal space that only acknowledgements and deletions may use ([`Room::Low`]).
@@ -77,6 +80,7 @@ impl Default for Options {
         Options {
             journal_file: 64 << 20,
             journal_max: 1 << 30,
+            journal_spares: 4,
             frame_max: 4 << 20,
             tail_reserve: 8 << 20,
             heap_graduate: 1 << 20,
@@ -105,6 +109,7 @@ impl Options {
             options.disk_reserve = file / 2;
             options.journal_file = file;
             options.journal_max = file * 6;
+            options.journal_spares = 2;
             // In a file that is just begun there must be plenty of room, or nothing would ever be taken.
             let most = (file - options.tail_reserve - MIB) / 2;
             options.frame_max = frame_max.min(most as usize);

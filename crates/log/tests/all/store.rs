@@ -38,6 +38,39 @@ fn the_same_batch_again_changes_nothing() {
 }
 
 #[test]
+fn many_at_once_are_the_same_as_one_by_one() {
+    let ops: Vec<Op> = (0..400u64)
+        .map(|n| {
+            // Three partitions in turn, with batches from a few bytes to more than a segment takes.
+            let size = if n % 97 == 96 { 5_000 } else { (n as usize * 37) % 300 };
+            Op::Put(part(1 + (n % 3) as u32, 0), batch(n / 3, 1, n as i64, &vec![n as u8; size]))
+        })
+        .collect();
+    let (sim, local) = fresh();
+    let (one_sim, one) = fresh();
+    for op in &ops {
+        put(&one.store, op).unwrap();
+    }
+    // In pieces that overlap, as after an error.
+    for from in (0..ops.len()).step_by(50) {
+        put_all(&local.store, &ops.iter().skip(from.saturating_sub(20)).take(70).collect::<Vec<_>>())
+            .unwrap();
+    }
+    for topic in 1..4 {
+        assert_eq!(read_all(&local, part(topic, 0)), read_all(&one, part(topic, 0)));
+        let time = local.store.offset_at_time(part(topic, 0), 200).unwrap();
+        assert_eq!(time, one.store.offset_at_time(part(topic, 0), 200).unwrap());
+    }
+    let logs = |sim: &Sim| {
+        sim.files().into_iter().filter(|f| f.to_string_lossy().contains("-0/")).collect::<Vec<_>>()
+    };
+    assert_eq!(logs(&sim), logs(&one_sim), "segments begin at the same offsets");
+    let gap = [Op::Put(part(1, 0), batch(134, 1, 0, b"a")), Op::Put(part(1, 0), batch(136, 1, 0, b"a"))];
+    assert!(put_all(&local.store, &gap.iter().collect::<Vec<_>>()).is_err());
+    assert_eq!(local.store.end(part(1, 0)), 135, "what came before the gap is there");
+}
+
+#[test]
 fn graduation_rolling_and_reclaim() {
     let (sim, mut local) = fresh();
     let heaps = |sim: &Sim| sim.files().iter().filter(|f| f.display().to_string().contains("heap-")).count();

@@ -1,6 +1,6 @@
 //! A small node for tests: frames of operations, a log that holds them, and a model of what must be there.
 
-use sb_log::local::{Local, OpenError, Options, PartId};
+use sb_log::local::{Local, OpenError, Options, PartId, Put};
 use sb_log::vfs::{Sim, Vfs};
 use sb_log::{AppendError, Lsn};
 use std::collections::{BTreeMap, VecDeque};
@@ -29,6 +29,7 @@ pub fn small() -> Options {
     Options {
         journal_file: 64 << 10,
         journal_max: 1 << 20,
+        journal_spares: 3,
         frame_max: 16 << 10,
         tail_reserve: 4 << 10,
         heap_graduate: 4 << 10,
@@ -297,8 +298,13 @@ impl Node {
     /// Gives the store what it had no space for.
     pub fn catch_up(&mut self) -> std::io::Result<()> {
         while let Some(op) = self.late.front() {
-            put(&self.local.store, op)?;
-            self.late.pop_front();
+            let run: Vec<&Op> = self.late.iter().take_while(|op| matches!(op, Op::Put(..))).collect();
+            let done = run.len().max(1);
+            match run.as_slice() {
+                [] => put(&self.local.store, op)?,
+                run => put_all(&self.local.store, run)?,
+            }
+            self.late.drain(..done);
         }
         Ok(())
     }
@@ -335,6 +341,19 @@ impl Node {
         }
         Ok(())
     }
+}
+
+/// Puts several batches at once.
+pub fn put_all(store: &sb_log::local::Store, ops: &[&Op]) -> std::io::Result<()> {
+    let puts = ops.iter().filter_map(|op| match op {
+        Op::Put(part, bytes) => {
+            let h = sb_core::batch::header(bytes).unwrap();
+            let (base, last) = (h.base_offset, h.end() - 1);
+            Some(Put { part: *part, base, last, max_timestamp_ms: h.max_time_ms, bytes })
+        }
+        _ => None,
+    });
+    store.put_all(&mut puts.collect::<Vec<_>>())
 }
 
 pub fn put(store: &sb_log::local::Store, op: &Op) -> std::io::Result<()> {

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use clap::{Args, Subcommand};
 use http::Method;
+use sb_core::jobs::State;
 use serde_json::{Value, json};
 
 use super::messages::key_header;
@@ -27,6 +28,9 @@ pub struct CallArgs {
     /// Content type [default: application/json when it is that]
     #[arg(short = 't', long, value_name = "TYPE")]
     content_type: Option<String>,
+    /// The protocol of the call; methods without a description are called by rest
+    #[arg(long, value_name = "PROTOCOL", default_value = "rest", value_parser = super::via::PROTOCOLS)]
+    via: String,
     /// Jobs with the same key run one after another
     #[arg(short, long)]
     key: Option<String>,
@@ -47,7 +51,7 @@ pub enum JobCommand {
     /// List jobs, newest first
     List {
         /// Only those in this state
-        #[arg(long, value_parser = ["queued", "running", "succeeded", "failed", "cancelled", "expired"])]
+        #[arg(long, value_parser = State::ALL.map(State::name))]
         state: Option<String>,
         /// Only those of this method
         #[arg(long, value_name = "METHOD")]
@@ -121,6 +125,20 @@ fn call_request(args: &CallArgs) -> Result<Request, CliError> {
 pub async fn call(ctx: &Ctx, args: &CallArgs) -> Result<u8, CliError> {
     // The server ends it at the timeout with its own error; the client only guards against a server that is silent.
     let guard = args.timeout.map(|t| t + args.delay.unwrap_or_default() + Duration::from_secs(5));
+    if args.via != "rest" {
+        if args.key.is_some() || args.delay.is_some() || args.idempotency_key.is_some() {
+            return Err(CliError::usage("--key, --delay and --idempotency-key need --via rest"));
+        }
+        let (path, body) = (method_path(&args.method)?, input::call_body(&args.body)?);
+        for message in super::via::call(ctx.target.clone(), &args.via, &path, &body, guard).await? {
+            if ctx.json {
+                out::json(&serde_json::from_slice(&message).unwrap_or(Value::Null))?;
+            } else {
+                out::body(&message)?;
+            }
+        }
+        return Ok(exit::DONE);
+    }
     let answer = ctx.client()?.send(&call_request(args)?.timeout(guard)).await?;
     result(ctx, &answer)?;
     Ok(exit::DONE)

@@ -12,8 +12,10 @@ mod messages;
 mod out;
 mod profile;
 mod server;
+mod services;
 mod status;
 mod topics;
+mod via;
 
 use std::io::{IsTerminal, Write as _};
 use std::path::PathBuf;
@@ -88,6 +90,13 @@ enum Command {
     Sub(messages::SubArgs),
     /// Call a method and wait for its result
     Call(jobs::CallArgs),
+    /// Be a service: answer every call of a method alike
+    Reply(services::ReplyArgs),
+    /// Run a development server in front of an existing service
+    Expose(Box<services::ExposeArgs>),
+    /// Services: list, show, export
+    #[command(subcommand)]
+    Service(services::ServiceCommand),
     /// Topics: list, show, create, update, delete
     #[command(subcommand)]
     Topic(topics::TopicCommand),
@@ -174,7 +183,7 @@ pub fn main(started: Instant) -> ExitCode {
 
 fn run(cli: Cli, started: Instant) -> Result<u8, CliError> {
     let Cli { global, server, command } = cli;
-    let serves = matches!(command, None | Some(Command::Serve(_) | Command::Demo(_)));
+    let serves = matches!(command, None | Some(Command::Serve(_) | Command::Demo(_) | Command::Expose(_)));
     start_log(global.log.as_deref(), serves);
     let Some(command) = command else {
         return server::develop(&server, global.json, started, || {}).map(|()| exit::DONE);
@@ -188,6 +197,7 @@ fn run(cli: Cli, started: Instant) -> Result<u8, CliError> {
         Command::Check(args) => return server::check(args, global.json),
         Command::Schema => return out::json_pretty(&crate::config::schema::schema()).map(|()| exit::DONE),
         Command::Data(command) => return data::run(command, global.json),
+        Command::Expose(args) => return services::expose(args, global.json, started).map(|()| exit::DONE),
         Command::Demo(args) => return demo::run(args, global.json, started),
         Command::Profile(command) => return profile::run(command, &global),
         Command::Completion { shell } => return completion(*shell),
@@ -208,6 +218,8 @@ fn run(cli: Cli, started: Instant) -> Result<u8, CliError> {
             Command::Pub(args) => messages::publish(&ctx, &args).await,
             Command::Sub(args) => messages::subscribe(&ctx, args).await,
             Command::Call(args) => jobs::call(&ctx, &args).await,
+            Command::Reply(args) => services::reply(&ctx, &args).await,
+            Command::Service(command) => services::run(&ctx, command).await,
             Command::Topic(command) => topics::run(&ctx, command).await,
             Command::Group(command) => groups::run(&ctx, command).await,
             Command::Job(command) => jobs::run(&ctx, command).await,

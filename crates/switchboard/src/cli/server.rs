@@ -25,6 +25,9 @@ pub struct ServerArgs {
     /// Listen on this port of the loopback interface
     #[arg(long, value_name = "PORT")]
     port: Option<u16>,
+    /// A text that a command adds, with its name.
+    #[arg(skip)]
+    more: Option<(&'static str, String)>,
 }
 
 /// Where the configuration comes from.
@@ -53,6 +56,11 @@ impl ServerArgs {
             && self.port.is_none()
     }
 
+    /// Adds a piece of configuration that a command made.
+    pub fn add(&mut self, name: &'static str, text: String) {
+        self.more = Some((name, text));
+    }
+
     /// Arguments that a demo in this folder is run with: all of it, the data too, goes away with the folder.
     pub fn of_demo(dir: &Path, port: Option<u16>) -> Self {
         let check = CheckArgs { config: Some(dir.join("switchboard.toml")), ..CheckArgs::default() };
@@ -72,6 +80,9 @@ impl ServerArgs {
 
     fn origin(&self, look_around: bool) -> Result<Origin, CliError> {
         let mut origin = self.check.origin(look_around)?;
+        if let Some((name, text)) = &self.more {
+            origin.sources.push(*name, text.clone());
+        }
         if self.memory {
             origin.sources.push("--memory", "engine = \"memory\"");
         }
@@ -162,6 +173,9 @@ pub fn check(args: &CheckArgs, json: bool) -> Result<u8, CliError> {
         Err(faults) => (faults, None),
     };
     report(&name, &faults, config.as_ref(), json)?;
+    if let Some(config) = &config {
+        crate::services::check(config)?;
+    }
     Ok(if config.is_some() { exit::DONE } else { exit::REFUSED })
 }
 

@@ -4,8 +4,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use super::fault::Fault;
-use super::services;
 use super::model::*;
+use super::services;
 use super::tree::{Entry, Node, Span, Value};
 use super::units;
 use super::walk::{Table, Walk};
@@ -54,6 +54,7 @@ pub fn config(walk: &mut Walk<'_>, root: &Node, data_default: Option<Engine>) ->
         topics: topics(walk, &mut top, &mut places),
         methods,
         services,
+        graphql: super::graphql::read(walk, &mut top),
         routes: routes(walk, &mut top, &mut places),
         statics: statics(walk, &mut top),
         auth: auth(walk, &mut top, &mut places),

@@ -31,7 +31,11 @@ pub fn read(walk: &mut Walk<'_>, top: &mut Table<'_>, places: &mut Places) -> (V
         let names = table.get("methods");
         if let Some(service) = described(walk, entry, &mut table, topic.clone(), job.clone(), places) {
             if let Some(node) = names {
-                fault_at(walk, node, "a described service has the methods of its description: leave `methods` out");
+                fault_at(
+                    walk,
+                    node,
+                    "a described service has the methods of its description: leave `methods` out",
+                );
             }
             services.push(service);
         } else {
@@ -88,8 +92,9 @@ fn described(
     let (shown_given, shown) = words(walk, "as", "[\"rest\", \"grpc\"]");
     for (name, span) in &shown {
         if !PROTOCOLS.contains(&name.as_str()) {
-            let mut fault = Fault::new("SB0102", format!("`{name}` is not a protocol a service can be called over"))
-                .at(span.clone());
+            let mut fault =
+                Fault::new("SB0102", format!("`{name}` is not a protocol a service can be called over"))
+                    .at(span.clone());
             if let Some(near) = units::nearest(name, PROTOCOLS).first() {
                 fault = fault.help(format!("did you mean `{near}`?"));
             }
@@ -105,7 +110,11 @@ fn described(
             Some(service) => Some(sb_board::mount::Health::Grpc(service.to_owned())),
             None => {
                 if let Some(node) = health_node {
-                    fault_at(walk, node, format!("`{text}` is no way to check health: none, grpc, grpc:SERVICE, or a /path"));
+                    fault_at(
+                        walk,
+                        node,
+                        format!("`{text}` is no way to check health: none, grpc, grpc:SERVICE, or a /path"),
+                    );
                 }
                 None
             }
@@ -118,7 +127,10 @@ fn described(
     let key = file(walk, tls.get("key"));
     let server_name = walk.text(tls.get("server_name"), "\"shop.internal\"").map(str::to_owned);
     if cert.is_some() != key.is_some() {
-        walk.fault(Fault::new("SB0112", "a certificate needs its key, and a key its certificate").at(tls.span.clone()));
+        walk.fault(
+            Fault::new("SB0112", "a certificate needs its key, and a key its certificate")
+                .at(tls.span.clone()),
+        );
     }
     walk.finish(tls);
     use sb_board::mount::Balance;
@@ -136,7 +148,9 @@ fn described(
         topic,
         job,
         timeout: walk.duration(table.get("timeout"), Duration::from_millis(1)..=HOUR * 24),
-        int64_numbers: walk.choice(table.get("int64"), &[("string", false), ("number", true)]).unwrap_or(false),
+        int64_numbers: walk
+            .choice(table.get("int64"), &[("string", false), ("number", true)])
+            .unwrap_or(false),
         show_defaults: walk.flag(table.get("show_defaults")).unwrap_or(false),
         balance: walk.choice(table.get("balance"), &balances).unwrap_or_default(),
         health: health.unwrap_or_default(),

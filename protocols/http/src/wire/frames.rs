@@ -71,8 +71,8 @@ macro_rules! requests {
         #[allow(dead_code)]
         pub(crate) struct $name<'a> {
             #[serde(borrow)]
-            op: Cow<'a, str>,
-            id: Option<u64>,
+            pub(crate) op: Cow<'a, str>,
+            pub(crate) id: Option<u64>,
             $($(#[$attr])* pub(crate) $field: $type,)*
         }
     )*};

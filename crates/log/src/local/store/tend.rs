@@ -180,7 +180,9 @@ impl Store {
             Err(_) => return Ok(0),
         };
         let header = batch::header(&bytes).map_err(|e| invalid(e.to_string()))?;
-        let old = std::mem::replace(loc, self.put_heap(entry.part, &header, &bytes)?);
+        let new = self.put_heap(entry.part, std::iter::once((&header, &*bytes)), &mut Vec::new())?;
+        let Some(new) = new.first() else { return Ok(0) };
+        let old = std::mem::replace(loc, *new);
         lock(&self.dirty).parts.insert(entry.part);
         self.release(&[old]);
         Ok(old.size())
