@@ -87,6 +87,9 @@ pub fn graphql(data: &[u8]) {
     assert!(response.get("data").is_some() || response.get("errors").is_some(), "{response}");
     // What is refused says why, and has no data.
     if let Some(errors) = response.get("errors").and_then(|e| e.as_array()) {
-        assert!(errors.iter().all(|e| e["message"].is_string() && e["extensions"]["code"].is_string()), "{response}");
+        assert!(
+            errors.iter().all(|e| e["message"].is_string() && e["extensions"]["code"].is_string()),
+            "{response}"
+        );
     }
 }

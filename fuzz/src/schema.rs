@@ -139,8 +139,14 @@ pub fn rest(data: &[u8]) {
             };
             if std::ptr::eq(&**again.binding(), &**found.binding()) {
                 let back = again.request(query, target.body.as_deref(), Some(&target.content_type), &options);
-                let json = |proto: &[u8]| proto_to_json(input, proto, &options).map_err(|e| e.to_string());
-                if found.binding().rule().body.is_empty() {
+                // The order of a map does not count.
+                let json = |proto: &[u8]| {
+                    let json = proto_to_json(input, proto, &options).ok()?;
+                    serde_json::from_slice::<serde_json::Value>(&json).ok()
+                };
+                // An empty message has no form in a query.
+                let sayable = json(&proto).is_some_and(|json| !json.to_string().contains("{}"));
+                if found.binding().rule().body.is_empty() && sayable {
                     assert_eq!(json(&back.expect("it is read again")), json(&proto), "{target:?}");
                 }
             }

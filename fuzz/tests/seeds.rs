@@ -44,11 +44,18 @@ fn write_seeds(root: &Path) {
     write("address", "plain", b"orders.eu.created\norders.*.created\norders.>\n#.created\norders/eu/created\norders/+/created\na.%2E.%");
     write("address", "wild", b"#.a.#.b\n*.#.>\na.b\n#.b.#.a\n%2A.%23\na b\n$SYS/x");
     let mut stream = sb_grpc::wire::envelope(0, b"message").to_vec();
-    stream.extend_from_slice(&sb_grpc::wire::envelope(2, br#"{"error":{"code":"not_found","details":[{"type":"a.B","value":"AQ"}]},"metadata":{"a":["b"]}}"#));
+    stream.extend_from_slice(&sb_grpc::wire::envelope(
+        2,
+        br#"{"error":{"code":"not_found","details":[{"type":"a.B","value":"AQ"}]},"metadata":{"a":["b"]}}"#,
+    ));
     write("grpc", "stream", &stream);
     write("grpc", "text", &sb_grpc::wire::text::encode(&stream));
     write("grpc", "end", &stream[12 + 5..]);
-    write("grpc", "trailers", b"grpc-status: 5\r\ngrpc-message: no%20such\r\nGrpc-Status-Details-Bin: CAU\r\n");
+    write(
+        "grpc",
+        "trailers",
+        b"grpc-status: 5\r\ngrpc-message: no%20such\r\nGrpc-Status-Details-Bin: CAU\r\n",
+    );
     write("grpc", "timeout", b"99999999H");
     write("grpc", "query", b"connect=v1&encoding=proto&base64=1&message=AQ%3D%3D");
     for packing in ["gzip", "zstd", "br", "deflate"] {
@@ -240,11 +247,19 @@ fn thrift(write: &dyn Fn(&str, &str, &[u8])) {
             let message = writer.into_bytes();
             if envelope == Envelope::Plain {
                 let kind = u8::from(proto == Proto::Compact);
-                write("thrift_value", if kind == 0 { "binary" } else { "compact" }, &[&[kind][..], &message].concat());
+                write(
+                    "thrift_value",
+                    if kind == 0 { "binary" } else { "compact" },
+                    &[&[kind][..], &message].concat(),
+                );
             }
             let sealed = envelope.seal(message);
             if matches!(envelope, Envelope::Header(_)) {
-                write("thrift_header", if proto == Proto::Binary { "binary" } else { "compact-zlib" }, &sealed[4..]);
+                write(
+                    "thrift_header",
+                    if proto == Proto::Binary { "binary" } else { "compact-zlib" },
+                    &sealed[4..],
+                );
             }
             all.extend_from_slice(&sealed);
         }
@@ -258,7 +273,11 @@ fn thrift(write: &dyn Fn(&str, &str, &[u8])) {
         union U { 1: E e (x = \"y\"), 2: M m }\nexception X { 1: string why = \"z\" } (code = \"NOT_FOUND\")\n\
         service S extends P { oneway void a(1: required i8 b), list<list<U>> c() throws (1: X x) }",
     );
-    write("thrift_idl", "whole", b"struct A { 1: optional A a, -2: double d = 1e3 } service S { A a(1: A a) (readonly) }");
+    write(
+        "thrift_idl",
+        "whole",
+        b"struct A { 1: optional A a, -2: double d = 1e3 } service S { A a(1: A a) (readonly) }",
+    );
 }
 
 fn messages() -> Vec<(&'static str, Vec<Message>)> {

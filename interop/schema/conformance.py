@@ -8,7 +8,10 @@ installed into DIR (default: .suite/protobuf below the repository). Exits with t
 known_failures.txt lists.
 """
 import argparse
+import os
 import pathlib
+import platform
+import struct
 import subprocess
 import sys
 import venv
@@ -31,6 +34,52 @@ def install(folder: pathlib.Path) -> pathlib.Path:
     return pathlib.Path(found.stdout.strip())
 
 
+# What a runner built for glibc 2.38 needs of it: the same functions under their older names.
+SHIM = """
+#include <iostream>
+#include <cstdlib>
+extern "C" {
+long __isoc23_strtol(const char* s, char** e, int b) { return strtol(s, e, b); }
+long long __isoc23_strtoll(const char* s, char** e, int b) { return strtoll(s, e, b); }
+unsigned long __isoc23_strtoul(const char* s, char** e, int b) { return strtoul(s, e, b); }
+unsigned long long __isoc23_strtoull(const char* s, char** e, int b) { return strtoull(s, e, b); }
+void _ZSt21ios_base_library_initv() {}
+}
+"""
+NEW_VERSIONS = (b"GLIBC_2.38", b"GLIBCXX_3.4.32")
+VERSIONS_NEEDED = 0x6FFFFFFE  # SHT_GNU_verneed
+WEAK = 2  # VER_FLG_WEAK
+
+
+def on_older_systems(runner: pathlib.Path, folder: pathlib.Path) -> tuple[pathlib.Path, dict[str, str]]:
+    """A copy of the runner that starts on a C library before 2.38, and the environment it needs."""
+    name, version = platform.libc_ver()
+    if name != "glibc" or tuple(map(int, version.split("."))) >= (2, 38):
+        return runner, dict(os.environ)
+    image = bytearray(runner.read_bytes())
+    (table,), (count,) = struct.unpack_from("<Q", image, 0x28), struct.unpack_from("<H", image, 0x3C)
+    sections = [struct.unpack_from("<IIQQQQIIQQ", image, table + 64 * i) for i in range(count)]
+    for section in (s for s in sections if s[1] == VERSIONS_NEEDED):
+        names, at = sections[section[6]][4], section[4]
+        while True:
+            _, entries, _, aux, following = struct.unpack_from("<HHIII", image, at)
+            entry = at + aux
+            for _ in range(entries):
+                _, flags, _, text, step = struct.unpack_from("<IHHII", image, entry)
+                if image[names + text : image.index(0, names + text)] in NEW_VERSIONS:
+                    struct.pack_into("<H", image, entry + 4, flags | WEAK)
+                entry += step
+            if not following:
+                break
+            at += following
+    copy, source, library = folder / "runner", folder / "shim.cc", folder / "shim.so"
+    copy.write_bytes(image)
+    copy.chmod(0o755)
+    source.write_text(SHIM)
+    subprocess.run(["c++", "-O1", "-shared", "-fPIC", "-o", str(library), str(source)], check=True)
+    return copy, {**os.environ, "LD_PRELOAD": str(library)}
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("testee", type=pathlib.Path)
@@ -49,11 +98,13 @@ def main() -> int:
     )
     command = [str(protoc), f"-I{include}", "--include_imports", f"--descriptor_set_out={descriptors}", *messages]
     subprocess.run(command, check=True)
+    runner, environment = on_older_systems(runner, arguments.venv)
     known = HERE / "known_failures.txt"
     command = [str(runner), "--enforce_recommended", "--output_dir", str(arguments.venv)]
     if known.exists():
         command += ["--failure_list", str(known)]
-    return subprocess.run([*command, str(arguments.testee), str(descriptors)]).returncode
+    testee = str(arguments.testee.resolve())
+    return subprocess.run([*command, testee, str(descriptors)], env=environment).returncode
 
 
 if __name__ == "__main__":

@@ -123,6 +123,7 @@ impl Message {
 
     /// Decodes Protobuf bytes, to be read field by field. Unknown fields are kept.
     pub fn decode(&self, bytes: &[u8]) -> Result<DynamicMessage> {
+        crate::wire::check(bytes)?;
         DynamicMessage::decode(self.pool.raw.clone(), self.info().raw, bytes)
             .map_err(|e| Error::new(format!("not a {}: {e}", self.full_name())))
     }

@@ -200,10 +200,10 @@ fn link(mut files: Vec<Parsed>, symbols: &verify::Symbols) -> Result<Schema> {
     let mut reached: HashSet<usize> = queue.iter().copied().collect();
     while let Some(at) = queue.pop() {
         for import in &files[at].proto.dependency {
-            if let Some(&import) = places.get(import) {
-                if reached.insert(import) {
-                    queue.push(import);
-                }
+            if let Some(&import) = places.get(import)
+                && reached.insert(import)
+            {
+                queue.push(import);
             }
         }
     }

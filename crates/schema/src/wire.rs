@@ -83,8 +83,10 @@ pub(crate) fn varint(bytes: &mut &[u8]) -> Result<u64> {
 }
 
 fn tag(bytes: &mut &[u8]) -> Result<(u32, u8)> {
+    let before = bytes.len();
     let key = u32::try_from(varint(bytes)?).map_err(|_| malformed())?;
-    if key >> 3 == 0 {
+    // A tag has 32 bits; one that is written longer is refused by the others too.
+    if key >> 3 == 0 || before - bytes.len() > 5 {
         return Err(malformed());
     }
     Ok((key >> 3, (key & 7) as u8))
@@ -188,10 +190,11 @@ pub(crate) fn close(out: &mut Vec<u8>, mark: Mark) {
     out.resize(end + extra, 0);
     out.copy_within(mark.0..end, mark.0 + extra);
     let mut value = len as u64;
-    for at in mark.0 - 1..mark.0 + extra {
-        out[at] = if at + 1 < mark.0 + extra { value as u8 | 0x80 } else { value as u8 };
+    for byte in &mut out[mark.0 - 1..mark.0 + extra - 1] {
+        *byte = value as u8 | 0x80;
         value >>= 7;
     }
+    out[mark.0 + extra - 1] = value as u8;
 }
 
 /// Undoes [`open`]: nothing of the value stays.
@@ -242,7 +245,15 @@ mod tests {
         assert_eq!(fields[1], (2, WireValue::Bytes(b"ab")));
         assert_eq!(fields[2], (3, WireValue::Group(&[0x23, 0x24])));
         assert!(check(&out[..out.len() - 1]).is_err());
-        for bad in [&[0u8, 0][..], &[0x0c], &[0x0b, 0x14], &[0x0a, 5, 1], &[0xff; 11], &[0x0e]] {
+        for bad in [
+            &[0u8, 0][..],
+            &[0x0c],
+            &[0x0b, 0x14],
+            &[0x0a, 5, 1],
+            &[0xff; 11],
+            &[0x0e],
+            &[0x88, 0x80, 0x80, 0x80, 0x80, 0, 1],
+        ] {
             assert!(check(bad).is_err(), "{bad:?}");
         }
     }

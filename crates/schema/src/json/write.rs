@@ -354,8 +354,7 @@ impl<'a> Writing<'a> {
     ) -> Result<bool> {
         out.push(b'[');
         let start = out.len();
-        let mut index = 0;
-        for entry in group {
+        for (index, entry) in group.iter().enumerate() {
             match (field.kind, entry.value) {
                 (Kind::Message(at), WireValue::Bytes(bytes) | WireValue::Group(bytes)) => {
                     comma_from(start, out);
@@ -371,7 +370,6 @@ impl<'a> Writing<'a> {
                 }
                 (_, value) => self.list_item(field, value, start, out).map_err(|e| e.within_item(index))?,
             }
-            index += 1;
         }
         let empty = out.len() == start;
         out.push(b']');
