@@ -5,13 +5,17 @@
 //! is held against the first.
 
 mod disk;
+mod graph;
 mod net;
+mod rpc;
 mod schema;
 mod text;
 mod thrift;
 
 pub use disk::{core_frame, golden_frames, journal};
+pub use graph::graphql;
 pub use net::{deflate, guard, recognise, websocket};
+pub use rpc::grpc;
 pub use schema::{descriptors, json_to_proto_target, proto_to_json_target, rest};
 pub use text::{address, config, tokens};
 pub use thrift::{frame as thrift_header, idl as thrift_idl, stream as thrift_stream, value as thrift_value};
@@ -37,6 +41,7 @@ pub const TARGETS: &[Target] = &[
     ("recognise", recognise),
     ("echo", echo),
     ("http_wire", http_wire),
+    ("grpc", grpc),
     ("tokens", tokens),
     ("config", config),
     ("thrift_stream", thrift_stream),
@@ -47,6 +52,7 @@ pub const TARGETS: &[Target] = &[
     ("proto_to_json", proto_to_json_target),
     ("descriptors", descriptors),
     ("rest", rest),
+    ("graphql", graphql),
 ];
 
 /// The readers of numbers, lengths and text. The first bytes say what is read from the rest.

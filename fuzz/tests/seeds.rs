@@ -34,6 +34,18 @@ fn write_seeds(root: &Path) {
     write("wirekit", "numbers", b"\x00\x01\x02\x03\x04\x05\x06\x07\x08\x09\x0a\x0b\x05\x06\x07\x08\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01\x80\x01\x03abc\x04text0123456789abcdef0123456789abcdef");
     write("address", "plain", b"orders.eu.created\norders.*.created\norders.>\n#.created\norders/eu/created\norders/+/created\na.%2E.%");
     write("address", "wild", b"#.a.#.b\n*.#.>\na.b\n#.b.#.a\n%2A.%23\na b\n$SYS/x");
+    let mut stream = sb_grpc::wire::envelope(0, b"message").to_vec();
+    stream.extend_from_slice(&sb_grpc::wire::envelope(2, br#"{"error":{"code":"not_found","details":[{"type":"a.B","value":"AQ"}]},"metadata":{"a":["b"]}}"#));
+    write("grpc", "stream", &stream);
+    write("grpc", "text", &sb_grpc::wire::text::encode(&stream));
+    write("grpc", "end", &stream[12 + 5..]);
+    write("grpc", "trailers", b"grpc-status: 5\r\ngrpc-message: no%20such\r\nGrpc-Status-Details-Bin: CAU\r\n");
+    write("grpc", "timeout", b"99999999H");
+    write("grpc", "query", b"connect=v1&encoding=proto&base64=1&message=AQ%3D%3D");
+    for packing in ["gzip", "zstd", "br", "deflate"] {
+        let packing = sb_grpc::wire::pack::Packing::from_name(packing).unwrap();
+        write("grpc", packing.name(), &packing.pack(&[b'a'; 3_000]).unwrap());
+    }
     for (name, message) in messages() {
         write("batch", name, &batch::encode("t", &message));
     }

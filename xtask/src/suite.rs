@@ -97,7 +97,7 @@ fn all(suite: &mut Suite) {
     });
     suite.step("http by python", 15, |s| {
         let folder = s.root.join("interop/http/python");
-        s.python(&folder.join("requirements.txt"), |s, python| {
+        s.python(&folder.join("requirements.txt"), "python", |s, python| {
             s.exec(
                 Command::new(python)
                     .args(["-m", "pytest", "-q", "-p", "no:cacheprovider"])
@@ -108,6 +108,38 @@ fn all(suite: &mut Suite) {
     suite.step("http by node", 10, |s| {
         let folder = s.root.join("interop/http/node");
         s.node(&folder, |s| s.exec(Command::new("node").arg("--test").current_dir(&folder)))
+    });
+    suite.step("graphql by node", 15, |s| {
+        let folder = s.root.join("interop/graphql/node");
+        s.node(&folder, |s| {
+            s.graphql(|s, services| {
+                let mut tests = Command::new("node");
+                s.exec(tests.arg("--test").env("GRAPHQL_SERVICES", services).current_dir(&folder))
+            })
+        })
+    });
+    suite.step("graphql by python", 10, |s| {
+        let folder = s.root.join("interop/graphql/python");
+        s.python(&folder.join("requirements.txt"), "graphql-python", |s, python| {
+            s.graphql(|s, services| {
+                let mut tests = Command::new(python);
+                tests.args(["-m", "pytest", "-q", "-p", "no:cacheprovider"]);
+                s.exec(tests.env("GRAPHQL_SERVICES", services).current_dir(&folder))
+            })
+        })
+    });
+    suite.step("connect conformance", 30, |s| {
+        s.rpc(|s| s.exec(Command::new("python3").arg("interop/connect/run.py").current_dir(s.root)))
+    });
+    suite.step("grpc by python, node and go", 10, |s| {
+        let folder = s.root.join("interop/grpc");
+        s.rpc(|s| {
+            s.node(&folder.join("node"), |s| {
+                s.python(&folder.join("requirements.txt"), "grpc-python", |s, python| {
+                    s.exec(Command::new(python).arg("run.py").current_dir(&folder))
+                })
+            })
+        })
     });
     let cycles = pick("25", "500", "2000");
     suite.step(&format!("kill -9, {cycles} cycles"), 240, |s| {
@@ -139,6 +171,16 @@ fn all(suite: &mut Suite) {
             })
         })
     });
+    for example in ["user-service", "shop"] {
+        suite.step(&format!("example: {example}"), 10, |s| {
+            let folder = s.root.join("examples/user-service");
+            s.node(&folder.join("node"), |s| {
+                s.python(&folder.join("python/requirements.txt"), "examples-python", |s, python| {
+                    s.exec(Command::new(python).arg(format!("examples/{example}/test/run.py")).current_dir(s.root))
+                })
+            })
+        });
+    }
     suite.step("docs: patterns", 10, |s| {
         s.debian(
             "curl",
@@ -332,12 +374,35 @@ impl Step<'_> {
         }
     }
 
-    /// Goes on with the Python of a virtual environment that holds exactly these requirements.
-    fn python(&self, requirements: &Path, then: impl FnOnce(&Self, &Path) -> Outcome) -> Outcome {
+    /// Goes on with the services that the clients of GraphQL talk to, an example of the protocol's crate.
+    fn graphql(&self, then: impl FnOnce(&Self, &Path) -> Outcome) -> Outcome {
+        let built =
+            self.exec(&mut self.cargo(&["build", "--locked", "-p", "sb-graphql", "--example", "services"]));
+        if !matches!(built, Passed) {
+            return built;
+        }
+        let target =
+            std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| self.root.join("target"), PathBuf::from);
+        then(self, &target.join("debug/examples/services"))
+    }
+
+    /// Goes on with Go, and the adapter by which suites of RPC protocols reach this project.
+    fn rpc(&self, then: impl FnOnce(&Self) -> Outcome) -> Outcome {
+        if find("go").is_none() {
+            return Missing("go".into());
+        }
+        match self.exec(&mut self.cargo(&["build", "--locked", "-p", "sb-connect-adapter"])) {
+            Passed => then(self),
+            other => other,
+        }
+    }
+
+    /// Goes on with the Python of a virtual environment, of this name, that holds exactly these requirements.
+    fn python(&self, requirements: &Path, name: &str, then: impl FnOnce(&Self, &Path) -> Outcome) -> Outcome {
         let Ok(wanted) = fs::read_to_string(requirements) else {
             return Missing(requirements.display().to_string());
         };
-        let home = self.root.join(".suite/python");
+        let home = self.root.join(".suite").join(name);
         let (python, stamp) = (home.join("bin/python"), home.join("installed.txt"));
         if fs::read_to_string(&stamp).ok().as_deref() != Some(&wanted) {
             let _ = fs::remove_dir_all(&home);

@@ -17,6 +17,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("sb-net", &["sb-board", "sb-core", "sb-wirekit"]),
     ("sb-sim", &["sb-board", "sb-core", "sb-log", "sb-wirekit"]),
     ("sb-suite", &["*"]),
+    ("sb-connect-adapter", &["*"]),
     ("switchboard", &["*"]),
     ("xtask", &[]),
 ];

@@ -12,9 +12,11 @@ mod directory;
 pub mod engine;
 pub mod index;
 pub mod mount;
+pub mod origin;
 mod part;
 pub mod problem;
 pub mod request;
+mod shared;
 pub mod sign;
 pub mod tail;
 
@@ -211,6 +213,7 @@ pub struct Board {
     services: arc_swap::ArcSwap<call::Services>,
     /// Methods whose jobs this server takes itself.
     runners: Mutex<foldhash::HashSet<Arc<str>>>,
+    shared: shared::Shared,
 }
 
 impl Board {
@@ -265,6 +268,7 @@ impl Board {
             group_ids: Mutex::default(),
             services: arc_swap::ArcSwap::from_pointee(services),
             runners: Mutex::default(),
+            shared: shared::Shared::default(),
             settings,
         });
         for id in engine.core.topic_ids() {

@@ -25,10 +25,10 @@ include!(concat!(env!("OUT_DIR"), "/docs.rs"));
 
 /// Runs the server until it is told to stop. Calls `ready` when every listener accepts.
 pub fn run(config: Config, mode: Mode, ready: impl FnOnce()) -> Result<(), CliError> {
-    // One core is left to the commit loop and the storage threads. With fewer workers there are fewer wake-ups between them, too.
+    // One core is left to the commit loop and the storage threads, where there are more than two.
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(cores.saturating_sub(1).max(1))
+        .worker_threads(cores.saturating_sub(1).max(2))
         .enable_all()
         .build()
         .map_err(|e| CliError::local(format!("cannot start: {e}")))?;
@@ -65,6 +65,7 @@ async fn serve(config: Config, mode: Mode, ready: impl FnOnce()) -> Result<(), C
     if let Some(tail) = &recovery.dropped_tail {
         tracing::warn!(%tail, "an unfinished write at the end of the journal was dropped; nothing in it had been acknowledged");
     }
+    board.share(config.graphql.clone());
     declare(&board, &config).await?;
     crate::services::start(&board, &config).await?;
     let tls = config.tls.as_ref().map(tls).transpose()?;

@@ -5,7 +5,11 @@ use sb_board::mount::Descriptor;
 /// Every protocol, in the order in which they are asked about an HTTP request.
 pub static SPEAKS: &[&Descriptor] = &[
     &sb_echo::WEB,
+    &sb_graphql::DESCRIPTOR,
     &sb_thrift::WEB,
+    &sb_grpc::GRPC,
+    &sb_grpc::GRPC_WEB,
+    &sb_grpc::CONNECT,
     // Answers every path, so it is the last to be asked.
     &sb_http::DESCRIPTOR,
     &sb_thrift::DESCRIPTOR,

@@ -1,5 +1,5 @@
-"""The same service, written twice, reached over every protocol. Run by the test command with the Python of ../python/requirements.txt and
-../test-requirements.txt; SWITCHBOARD_BIN names the server's binary."""
+"""The same service, written twice, reached over every protocol. Run by the test command with the Python of
+../python/requirements.txt; SWITCHBOARD_BIN names the server's binary."""
 
 import json
 import os

@@ -114,7 +114,7 @@ fn texts(text: &str) {
     wire::names_tag(text, "x");
     wire::accepts(text, "text/event-stream");
     wire::is_media_type(text, "application/json");
-    wire::is_loopback_origin(text);
+    let _ = sb_board::origin::is_loopback(text);
     let _ = map::start(text, 0);
     let _ = map::method_name(text);
     let _ = map::job_id(text);

@@ -849,12 +849,9 @@ struct Cors {
 impl Cors {
     fn new(settings: &HttpSettings, headers: &HeaderMap) -> Cors {
         let varies = settings.any_loopback_origin || !settings.origins.is_empty();
-        let origin = headers.get(header::ORIGIN).filter(|value| {
-            value.to_str().is_ok_and(|text| {
-                settings.origins.iter().any(|o| o == text)
-                    || settings.any_loopback_origin && wire::is_loopback_origin(text)
-            })
-        });
+        let origin = headers
+            .get(header::ORIGIN)
+            .filter(|value| value.to_str().is_ok_and(|text| settings.allows_origin(text)));
         Cors { origin: origin.cloned(), varies }
     }
 }

@@ -240,33 +240,6 @@ pub(crate) fn is_media_type(content_type: &str, media_type: &str) -> bool {
     content_type.split(';').next().is_some_and(|t| t.trim().eq_ignore_ascii_case(media_type))
 }
 
-/// Whether an origin is a page of this machine.
-pub(crate) fn is_loopback_origin(origin: &str) -> bool {
-    let Some(rest) = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://")) else {
-        return false;
-    };
-    let host = match rest.strip_prefix('[') {
-        Some(v6) => match v6.split_once(']') {
-            Some((host, port)) if port.is_empty() || is_port(port) => host,
-            _ => return false,
-        },
-        None => match rest.split_once(':') {
-            Some((host, port)) if port.bytes().all(|b| b.is_ascii_digit()) && !port.is_empty() => host,
-            Some(_) => return false,
-            None => rest,
-        },
-    };
-    host == "localhost"
-        || host.strip_suffix(".localhost").is_some_and(|h| {
-            !h.is_empty() && h.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.'))
-        })
-        || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
-}
-
-fn is_port(text: &str) -> bool {
-    text.strip_prefix(':').is_some_and(|p| !p.is_empty() && p.bytes().all(|b| b.is_ascii_digit()))
-}
-
 #[cfg(test)]
 #[path = "wire_tests.rs"]
 mod tests;

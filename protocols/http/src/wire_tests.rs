@@ -129,7 +129,7 @@ fn loopback_origins() {
         "http://[::1]:80",
         "http://app.localhost:1",
     ] {
-        assert!(is_loopback_origin(good), "{good}");
+        assert!(sb_board::origin::is_loopback(good), "{good}");
     }
     for bad in [
         "null",
@@ -145,7 +145,7 @@ fn loopback_origins() {
         "http://evil@.localhost",
         "http://10.0.0.1",
     ] {
-        assert!(!is_loopback_origin(bad), "{bad}");
+        assert!(!sb_board::origin::is_loopback(bad), "{bad}");
     }
 }
 
@@ -162,7 +162,7 @@ proptest! {
     #[test]
     fn no_text_panics(text in "\\PC*", ms in any::<i64>()) {
         let _ = (parse_time(&text), parse_duration(&text), percent_decode(&text), near(&text, ["a"].into_iter()));
-        let _ = (Query::parse(Some(&text), &["a"]).is_ok(), names_tag(&text, "\"x\""), accepts(&text, "a/b"), is_loopback_origin(&text));
+        let _ = (Query::parse(Some(&text), &["a"]).is_ok(), names_tag(&text, "\"x\""), accepts(&text, "a/b"), sb_board::origin::is_loopback(&text));
         let mut prefer = Prefer::default();
         prefer.add(&text);
         prop_assert_eq!(time_text(ms).len(), 24);

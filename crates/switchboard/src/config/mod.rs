@@ -5,6 +5,7 @@
 
 mod checks;
 mod fault;
+mod graphql;
 mod model;
 mod read;
 pub mod schema;

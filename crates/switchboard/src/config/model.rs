@@ -26,6 +26,8 @@ pub struct Config {
     pub methods: Vec<Method>,
     /// `[services]` with a description or a target.
     pub services: Vec<Service>,
+    /// `[graphql]`
+    pub graphql: sb_graphql::Options,
     /// `[routes]`
     pub routes: Vec<Route>,
     /// `[static]`, longest path first.

@@ -54,6 +54,7 @@ pub fn config(walk: &mut Walk<'_>, root: &Node, data_default: Option<Engine>) ->
         topics: topics(walk, &mut top, &mut places),
         methods,
         services,
+        graphql: super::graphql::read(walk, &mut top),
         routes: routes(walk, &mut top, &mut places),
         statics: statics(walk, &mut top),
         auth: auth(walk, &mut top, &mut places),

@@ -84,6 +84,8 @@ pub struct Document {
     pub topics: Option<BTreeMap<String, Topic>>,
     /// Services by name, `package.Service`.
     pub services: Option<BTreeMap<String, Service>>,
+    /// GraphQL over all services.
+    pub graphql: Option<Graphql>,
     /// Own paths: "METHOD /path" to a method or a topic.
     pub routes: Option<BTreeMap<String, Target>>,
     /// Folders to serve, by path.
@@ -228,6 +230,96 @@ pub struct ClientTls {
     pub key: Option<String>,
     /// The name the target's certificate is for, when it is not the host.
     pub server_name: Option<String>,
+}
+
+/// `[graphql]`
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct Graphql {
+    /// Whether the schema can be asked for; true by default.
+    pub introspection: Option<bool>,
+    /// Whether an array of operations is taken as one request; false by default.
+    pub batching: Option<bool>,
+    /// Whether operations may be named by their SHA-256 once they were sent whole; true by default.
+    pub persisted: Option<bool>,
+    /// The longest a query or mutation may take; 30s by default.
+    pub timeout: Option<Duration>,
+    /// What a request may ask for.
+    pub limits: Option<GraphqlLimits>,
+    /// Fields that another service answers, by "Type.field".
+    pub joins: Option<BTreeMap<String, Join>>,
+    /// Types that other subgraphs refer to, by name.
+    pub entities: Option<BTreeMap<String, Entity>>,
+}
+
+/// `[graphql.limits]`
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct GraphqlLimits {
+    /// Fields within fields; 12 by default.
+    pub depth: Option<u32>,
+    /// Fields, where one that makes a call counts ten; 1000 by default.
+    pub complexity: Option<u32>,
+    /// Fields with an alias; 15 by default.
+    pub aliases: Option<u32>,
+    /// Directives in one place; 10 by default.
+    pub directives: Option<u32>,
+    /// Fields of the operation itself; 20 by default.
+    pub root_fields: Option<u32>,
+    /// Tokens of a document; 10000 by default.
+    pub tokens: Option<u32>,
+    /// Operations in one request; 10 by default.
+    pub batch: Option<u32>,
+    /// Items of all lists in arguments together; 10000 by default.
+    pub items: Option<u32>,
+    /// Calls of one operation; 1000 by default.
+    pub calls: Option<u32>,
+    /// Bytes of all answers to the calls of one operation.
+    pub bytes: Option<u32>,
+    /// Subscriptions on one connection; 100 by default.
+    pub subscriptions: Option<u32>,
+}
+
+/// A field that another service answers.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct Join {
+    /// The method that answers: package.Service/Method.
+    pub call: String,
+    /// Fields of its request, each with the field of the parent it is taken from.
+    pub args: Option<BTreeMap<String, String>>,
+    /// The field of its response that is the value.
+    pub pick: Option<String>,
+    /// Answers many parents with one call.
+    pub batch: Option<JoinBatch>,
+}
+
+/// How one call answers many parents.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct JoinBatch {
+    /// The list in the request.
+    pub list: String,
+    /// The field of each item that names its key.
+    pub key: String,
+    /// Whether a key may have several items.
+    pub many: Option<bool>,
+}
+
+/// A type that other subgraphs refer to by its key.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct Entity {
+    /// The fields of the key.
+    pub key: String,
+    /// The method that finds one.
+    pub call: Option<String>,
+    /// Fields of its request, each with the field of the key it is taken from.
+    pub args: Option<BTreeMap<String, String>>,
+    /// The field of its response that is the entity.
+    pub pick: Option<String>,
+    /// Finds many with one call.
+    pub batch: Option<JoinBatch>,
 }
 
 /// Methods: an array, or one name.

@@ -86,6 +86,8 @@ fn every_seeded_fault_has_its_place() {
         ("[services.Runner]\nmethods = ['Run']", "SB0102", 1, 11),
         ("[services.'a.B']\nmethods = ['a.B/Run']", "SB0102", 2, 12),
         ("[services.'a.B']\nmethods = []", "SB0112", 2, 11),
+        ("[graphql.joins]\n'User.posts' = { pick = 'x' }", "SB0112", 2, 1),
+        ("[graphql]\nlimits = { depth = 100 }", "SB0102", 2, 20),
         ("[services.a]\ntarget = 'localhost'", "SB0102", 2, 10),
         ("[services.a]\nproto = 'nowhere.proto'", "SB0110", 2, 9),
         ("[services.a]\ntarget = 'grpc://h:1'\nas = ['grcp']", "SB0102", 3, 7),
@@ -299,6 +301,16 @@ balance = "least_request"
 health = "grpc:shop.v1.Shop"
 max_running = 100
 tls = { ca = "ca.pem", cert = "cert.pem", key = "key.pem", server_name = "shop" }
+[graphql]
+introspection = false
+batching = true
+persisted = true
+timeout = "10s"
+limits = { depth = 5, complexity = 100, aliases = 1, directives = 2, root_fields = 3, tokens = 4, batch = 5, items = 6, calls = 7, bytes = 8, subscriptions = 9 }
+[graphql.joins]
+"User.posts" = { call = "blog.v1.Posts/ListPosts", args = { user_id = "id" }, pick = "posts", batch = { list = "ids", key = "id", many = true } }
+[graphql.entities]
+User = { key = "id", call = "user.v1.Users/GetUser", args = { id = "id" }, pick = "user", batch = { list = "ids", key = "id", many = false } }
 [routes]
 "POST /api/execute" = "code.v1.Runner/Run"
 "GET /events" = { topic = "orders.>" }
@@ -337,6 +349,8 @@ fn a_whole_configuration_is_read() {
     assert_eq!(config.methods[0].job.timeout, Duration::from_secs(60));
     assert_eq!((config.methods[1].topic.as_str(), config.methods[1].job.timeout.as_secs()), ("stops", 5));
     assert_eq!(config.methods[1].job.attempts, 2);
+    assert_eq!(config.graphql.joins["User.posts"].args["user_id"], "id");
+    assert_eq!((config.graphql.limits.depth, config.graphql.entities["User"].key.as_str()), (5, "id"));
     let shop = &config.services[0];
     assert_eq!(shop.target.as_deref(), Some("grpc://127.0.0.1:50051,127.0.0.1:50052"));
     assert_eq!((shop.only.len(), shop.shown.as_ref().map(Vec::len), shop.max_running), (1, Some(2), 100));

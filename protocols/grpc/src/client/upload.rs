@@ -1,0 +1,113 @@
+//! What a caller streams, as the body of a request.
+
+use crate::wire::pack::Packing;
+use crate::wire::{COMPRESSED, HEAD, put_head};
+use bytes::{Bytes, BytesMut};
+use http_body::Frame;
+use sb_board::call::{Messages, Status};
+use sb_board::mount::Body;
+use std::future::Future as _;
+use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll};
+use tokio::sync::oneshot;
+
+/// Messages up to this length are copied behind their head.
+const SMALL: usize = 16 * 1024;
+
+/// Held by the reply: dropping it ends the upload, and with it the stream.
+#[derive(Default)]
+pub(super) struct Held {
+    failed: Option<Arc<OnceLock<Status>>>,
+    _going: Option<oneshot::Sender<()>>,
+}
+
+impl Held {
+    /// Why the caller's stream broke off, if it did.
+    pub(super) fn failure(&self) -> Option<Status> {
+        self.failed.as_ref()?.get().cloned()
+    }
+}
+
+struct Upload {
+    messages: Option<Messages>,
+    packing: Packing,
+    rest: Option<Bytes>,
+    failed: Arc<OnceLock<Status>>,
+    /// Ready when nobody wants the reply any more.
+    unwanted: oneshot::Receiver<()>,
+}
+
+/// A body of these messages, and what keeps it going.
+pub(super) fn stream(messages: Messages, packing: Packing) -> (Body, Held) {
+    let (going, unwanted) = oneshot::channel();
+    let failed = Arc::new(OnceLock::new());
+    let upload = Upload { messages: Some(messages), packing, rest: None, failed: failed.clone(), unwanted };
+    (Body::Stream(Box::pin(upload)), Held { failed: Some(failed), _going: Some(going) })
+}
+
+/// An error by which HTTP/2 resets the stream with `CANCEL`, as gRPC wants it.
+#[derive(Debug)]
+struct Cancelled(h2::Error);
+
+impl std::fmt::Display for Cancelled {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("the call was cancelled")
+    }
+}
+
+impl std::error::Error for Cancelled {
+    // The error of HTTP/2 has to be the source of a source to be found behind an `io::Error`.
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.0)
+    }
+}
+
+fn cancelled() -> io::Error {
+    io::Error::other(Cancelled(h2::Reason::CANCEL.into()))
+}
+
+impl http_body::Body for Upload {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        let this = &mut *self;
+        if let Some(rest) = this.rest.take() {
+            return Poll::Ready(Some(Ok(Frame::data(rest))));
+        }
+        let Some(messages) = &mut this.messages else { return Poll::Ready(None) };
+        if Pin::new(&mut this.unwanted).poll(cx).is_ready() {
+            this.messages = None;
+            return Poll::Ready(Some(Err(cancelled())));
+        }
+        match messages.as_mut().poll_next(cx) {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(None) => {
+                this.messages = None;
+                Poll::Ready(None)
+            }
+            Poll::Ready(Some(Err(status))) => {
+                let _ = this.failed.set(status);
+                this.messages = None;
+                Poll::Ready(Some(Err(cancelled())))
+            }
+            Poll::Ready(Some(Ok(message))) => {
+                let (flags, message) = match this.packing.pack(&message) {
+                    Some(packed) => (COMPRESSED, packed),
+                    None => (0, message),
+                };
+                let small = message.len() <= SMALL;
+                let mut out = BytesMut::with_capacity(HEAD + if small { message.len() } else { 0 });
+                put_head(&mut out, flags, message.len());
+                if small {
+                    out.extend_from_slice(&message);
+                } else {
+                    this.rest = Some(message);
+                }
+                Poll::Ready(Some(Ok(Frame::data(out.freeze()))))
+            }
+        }
+    }
+}
