@@ -177,7 +177,11 @@ fn find<'p>(
         let Some(entry) = services.shown(path, NAME) else { return false };
         [service, asked.service].into_iter().flatten().all(|wanted| is(&entry.service.name, wanted))
     };
-    let found: Vec<&String> = plan.named(name).iter().filter(shown).collect();
+    let mut found: Vec<&String> = plan.named(name).iter().filter(shown).collect();
+    // What this server offers of itself does not get in the way of the services it stands before.
+    if found.len() > 1 && !found.iter().all(|path| is_own(path)) {
+        found.retain(|path| !is_own(path));
+    }
     // A full name is meant as such, also where it ends like another one.
     let exact = |path: &&&String| {
         let of = path.rsplit_once('/').map_or("", |(service, _)| service);
@@ -207,6 +211,11 @@ fn find<'p>(
         Application::UnknownMethod,
         format!("several services have a method {name}; use TMultiplexedProtocol: {}", names.join(" or ")),
     )
+}
+
+/// Whether a method is one of this server's own services.
+fn is_own(path: &str) -> bool {
+    path.starts_with("switchboard.") || path.starts_with("google.longrunning.")
 }
 
 /// Whether it does not matter which of two methods is called: one was inherited from the other.

@@ -229,7 +229,8 @@ async fn what_cannot_be_called_is_said_by_an_exception() {
 async fn wrong_values_are_the_callers_fault_and_the_connection_goes_on() {
     let server = start(None).await;
     let mut client = Client::connect(&server).await;
-    let wrong: [(&str, Box<dyn FnOnce(&mut Writer)>); 6] = [
+    type Write = Box<dyn FnOnce(&mut Writer)>;
+    let wrong: [(&str, Write); 6] = [
         (
             "request.an_int32: it is of type i32, not i64",
             Box::new(|w| {

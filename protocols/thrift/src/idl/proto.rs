@@ -342,7 +342,6 @@ impl<'a> Writer<'a> {
     }
 
     /// A map: of Protobuf, if its key can be one there, else pairs. Gives label and type.
-    #[expect(clippy::too_many_arguments, reason = "it is the half of `field` that is about maps")]
     fn map(
         &mut self,
         owner: &str,

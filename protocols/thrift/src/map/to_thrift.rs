@@ -86,10 +86,10 @@ impl ToThrift<'_> {
         writer: &mut Writer,
         depth: usize,
     ) -> Result<()> {
-        let values = values.iter().map(|(_, value)| *value);
+        let mut values = values.iter().map(|(_, value)| *value);
         match &field.shape {
             Shape::One(Item::Scalar(scalar, ty)) => {
-                let value = match values.last() {
+                let value = match values.next_back() {
                     Some(value) => scalar_of(*scalar, value)?,
                     None => zero(*scalar),
                 };
@@ -210,8 +210,8 @@ fn message_bytes(value: WireValue<'_>) -> Result<&[u8]> {
 
 fn packed_count(scalar: Scalar, packed: &[u8]) -> Result<usize> {
     match wire_type(scalar) {
-        1 if packed.len() % 8 == 0 => Ok(packed.len() / 8),
-        5 if packed.len() % 4 == 0 => Ok(packed.len() / 4),
+        1 if packed.len().is_multiple_of(8) => Ok(packed.len() / 8),
+        5 if packed.len().is_multiple_of(4) => Ok(packed.len() / 4),
         0 => {
             let mut raw = Raw::new(packed);
             let mut n = 0;
