@@ -42,7 +42,9 @@ fn one(request: &Result<wire::Request<'_>, wire::Invalid<'_>>) {
             for kind in kinds() {
                 if let Ok(message) = map::message(Some(kind), &request.params) {
                     json(&message);
-                    if let (Params::Positional(values), true) = (&request.params, message.first() == Some(&b'{')) {
+                    if let (Params::Positional(values), true) =
+                        (&request.params, message.first() == Some(&b'{'))
+                    {
                         let back = map::in_order(kind, &message).unwrap();
                         json(&back);
                         assert!(values.len() <= kind.fields().len());

@@ -102,18 +102,6 @@ pub fn accepts(headers: &HeaderMap, media_type: &str) -> bool {
     })
 }
 
-/// Whether a page of this origin may see answers (WHATWG Fetch §3.2).
-pub fn origin_allowed(settings: &HttpSettings, origin: &str) -> bool {
-    settings.origins.iter().any(|known| known.trim_end_matches('/').eq_ignore_ascii_case(origin))
-        || settings.any_loopback_origin && is_loopback_origin(origin)
-}
-
-/// Whether an origin is on the loopback interface.
-pub fn is_loopback_origin(origin: &str) -> bool {
-    let Some(("http" | "https", authority)) = origin.split_once("://") else { return false };
-    is_loopback_host(authority)
-}
-
 /// Whether the host of `host[:port]` is the loopback interface.
 pub fn is_loopback_host(authority: &str) -> bool {
     let host = match authority.strip_prefix('[') {
@@ -135,7 +123,7 @@ pub fn allow_origin(
         headers.append(header::VARY, HeaderValue::from_static("Origin"));
     }
     let Some(origin) = request.get(header::ORIGIN) else { return };
-    if origin.to_str().is_ok_and(|origin| origin_allowed(settings, origin)) {
+    if origin.to_str().is_ok_and(|origin| settings.allows_origin(origin)) {
         headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
         headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static(expose));
     }

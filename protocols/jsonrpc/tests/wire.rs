@@ -3,7 +3,10 @@
 use proptest::prelude::*;
 use sb_jsonrpc::wire::{self, Fault, Incoming, Malformed, Params};
 
-fn one(text: &str) -> Result<(Option<String>, String), (Option<String>, Option<&'static str>)> {
+/// Id and method of a request; id and reason of what is none.
+type One = Result<(Option<String>, String), (Option<String>, Option<&'static str>)>;
+
+fn one(text: &str) -> One {
     match wire::read(text.as_bytes()) {
         Ok(Incoming::One(Ok(request))) => Ok((request.id.map(str::to_owned), request.method.into_owned())),
         Ok(Incoming::One(Err(invalid))) => Err((invalid.id.map(str::to_owned), invalid.why)),

@@ -124,7 +124,7 @@ fn check(access: &Access, settings: &HttpSettings, headers: &HeaderMap, local: b
         .public_url
         .as_deref()
         .is_some_and(|url| url.trim_end_matches('/').eq_ignore_ascii_case(origin));
-    if own || public || web::origin_allowed(settings, origin) {
+    if own || public || settings.allows_origin(origin) {
         return Ok(());
     }
     Err(Error::new(Kind::Denied, "SB0502", format!("pages of {origin:.200} may not use this server"))
