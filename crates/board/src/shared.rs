@@ -46,7 +46,7 @@ mod tests {
         assert_eq!(*before, Limit(0));
         assert!(std::sync::Arc::ptr_eq(&before, &board.shared::<Limit>()));
         board.share(Limit(7));
-        assert_eq!((*before).0 + board.shared::<Limit>().0, 7);
+        assert_eq!(before.0 + board.shared::<Limit>().0, 7);
         board.stop().await;
     }
 }

@@ -2,6 +2,7 @@
 //! input does. The clients of `interop/graphql` talk to it.
 
 #[path = "../tests/common/mod.rs"]
+#[allow(dead_code, reason = "the tests use more of it")]
 mod common;
 
 #[tokio::main]

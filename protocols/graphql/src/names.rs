@@ -58,11 +58,11 @@ pub(crate) fn choose(wanted: &[Vec<String>], reserved: &[&str]) -> Vec<String> {
                 continue;
             }
             for at in who {
-                if wanted.get(at).is_some_and(|c| level.get(at).is_some_and(|l| l + 1 < c.len())) {
-                    if let Some(level) = level.get_mut(at) {
-                        *level += 1;
-                        changed = true;
-                    }
+                if wanted.get(at).is_some_and(|c| level.get(at).is_some_and(|l| l + 1 < c.len()))
+                    && let Some(level) = level.get_mut(at)
+                {
+                    *level += 1;
+                    changed = true;
                 }
             }
         }

@@ -213,14 +213,18 @@ impl Lines {
             Ok(Some(message)) => Some(Part::Message(message)),
             Ok(None) => {
                 self.over = true;
-                self.verdict.take().map(Verdict::good);
+                if let Some(verdict) = self.verdict.take() {
+                    verdict.good();
+                }
                 Some(Part::End(End::default()))
             }
             Err(status) => {
                 self.over = true;
-                self.verdict
-                    .take()
-                    .map(|v| if status.code == Code::Unavailable { v.bad() } else { v.good() });
+                match self.verdict.take() {
+                    Some(verdict) if status.code == Code::Unavailable => verdict.bad(),
+                    Some(verdict) => verdict.good(),
+                    None => {}
+                }
                 Some(Part::End(status.into()))
             }
         }
