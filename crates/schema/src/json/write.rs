@@ -274,7 +274,7 @@ impl<'a> Writing<'a> {
                     return Ok(true);
                 }
                 if field.presence == Presence::Implicit
-                    && is_default(field.kind, last.value)
+                    && (is_default(field.kind, last.value) || self.is_null(field.kind))
                     && !self.options.show_defaults
                 {
                     return Ok(false);
@@ -283,6 +283,11 @@ impl<'a> Writing<'a> {
                 Ok(true)
             }
         }
+    }
+
+    /// Whether it is `NullValue`, whose every number is written as null.
+    fn is_null(&self, kind: Kind) -> bool {
+        matches!(kind, Kind::Enum(at) if self.pool.enumeration(at).null)
     }
 
     /// Appends a number, text, truth value, byte string or enum value.
