@@ -3,7 +3,7 @@
 //! An answer is gone through as far as it reaches; where another call is needed a hole is left, and when there is no more to do than holes, all
 //! their calls are made together. Holes can always be null, so that an error in one stays there.
 
-use crate::error::{Fault, Step};
+use crate::map::{Fault, Step};
 use crate::model::{Base, Entity, Join, Member, Model, Ref, Scalar, Source, dig};
 use crate::options::Limits;
 use crate::plan::{Chosen, Planned, What};

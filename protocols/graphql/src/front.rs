@@ -3,8 +3,8 @@
 
 use crate::build::{PROTOCOL, build};
 use crate::coerce::Coercion;
-use crate::error::{Fault, Refusal};
 use crate::execute::{Context, Run, parse};
+use crate::map::{Fault, Refusal};
 use crate::model::Model;
 use crate::options::{MAX_DEPTH, Options};
 use crate::plan::{Plan, What, plan};
@@ -376,7 +376,7 @@ async fn submit(context: &Context, ready: &Ready, terms: &Terms) -> Response {
             }
             Err(status) => {
                 let fault = Fault::call(&root.entry.path, &status, context.model.services.schema());
-                let path = vec![crate::error::Step::Key(planned.key.clone())];
+                let path = vec![crate::map::Step::Key(planned.key.clone())];
                 errors.push(Fault { path, ..fault.at(planned.at) });
             }
         }
@@ -465,7 +465,7 @@ impl Subscription {
 
 fn fault_of(context: &Context, entry: &Entry, planned: &crate::plan::Planned, status: &Status) -> Fault {
     let fault = Fault::call(&entry.path, status, context.model.services.schema());
-    Fault { path: vec![crate::error::Step::Key(planned.key.clone())], ..fault.at(planned.at) }
+    Fault { path: vec![crate::map::Step::Key(planned.key.clone())], ..fault.at(planned.at) }
 }
 
 /// What an operation gives.

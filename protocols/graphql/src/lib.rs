@@ -25,9 +25,9 @@
 
 mod build;
 mod coerce;
-mod error;
 mod execute;
 mod front;
+mod map;
 mod model;
 mod names;
 mod options;
@@ -40,8 +40,8 @@ mod socket;
 mod wire;
 
 pub use build::PROTOCOL;
-pub use error::{Fault, Refusal, Step};
 pub use front::{answer, check, model};
+pub use map::{Fault, Refusal, Step};
 pub use model::{Model, Unmapped};
 pub use options::{Batch, Entity, Join, Limits, MAX_DEPTH, Options};
 

@@ -2,7 +2,7 @@
 //! depend on answers checked, before anything is called (October 2021 §6.3.2, for types that are all known beforehand).
 
 use crate::coerce::{Coercion, Variables, Wrong};
-use crate::error::{Fault, Refusal};
+use crate::map::{Fault, Refusal};
 use crate::model::{Base, Join, Model, Ref, Root, Source};
 use crate::options::{Limits, MAX_DEPTH};
 use apollo_compiler::ExecutableDocument;

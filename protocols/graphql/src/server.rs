@@ -3,8 +3,8 @@
 //! What a page of a stranger may send without asking (a form, an image, a script of `no-cors`) can change nothing: POST needs a content type that
 //! makes a browser ask first, and GET runs queries only; subscriptions by GET are refused to other sites.
 
-use crate::error::{Fault, Refusal};
 use crate::front::{self, Event, Ready, Terms};
+use crate::map::{Fault, Refusal};
 use crate::wire::{self, Ask, Asked, Form, Response};
 use crate::{page, single, socket};
 use apollo_compiler::executable::OperationType;

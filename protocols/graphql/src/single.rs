@@ -1,8 +1,8 @@
 //! Server-Sent Events, single connection mode: one stream carries the results of many operations, which come by requests of their own. A client
 //! reserves a stream (PUT), opens it (GET), runs operations (POST), stops them (DELETE); a token ties these together.
 
-use crate::error::{Fault, Refusal};
 use crate::front::{self, Event, Ready, State, Terms};
+use crate::map::{Fault, Refusal};
 use crate::server::{event_bytes, event_stream, refused, typed};
 use crate::wire::{self, Form, Response};
 use bytes::Bytes;

@@ -3,8 +3,8 @@
 //! One task owns a socket and all its operations. While the client does not read, nothing is taken from the services either.
 
 use crate::build::PROTOCOL;
-use crate::error::{Fault, Refusal};
 use crate::front::{self, Event, Terms};
+use crate::map::{Fault, Refusal};
 use crate::server::{max_body, metadata};
 use crate::wire;
 use bytes::Bytes;

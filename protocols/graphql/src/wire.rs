@@ -1,7 +1,7 @@
 //! Requests and responses as bytes (GraphQL over HTTP): the JSON of a body, the parameters of a URL, what `Accept` asks for, and the writing of
 //! a response. Pure.
 
-use crate::error::{Fault, Refusal};
+use crate::map::{Fault, Refusal};
 use serde_json::{Map, Value};
 
 /// A request.

@@ -120,7 +120,9 @@ impl Access {
                     codec = provider.codecs().first().copied().unwrap_or(codec);
                 }
                 // What the service could not be given is refused now, not by the job.
-                if let Some(spoken) = provider.codecs().first().filter(|_| !provider.codecs().contains(&codec)) {
+                if let Some(spoken) =
+                    provider.codecs().first().filter(|_| !provider.codecs().contains(&codec))
+                {
                     convert::message(entry, convert::Side::Request, call.codec, *spoken, body.clone())?;
                 }
                 convert::message(entry, convert::Side::Request, call.codec, codec, body)?
