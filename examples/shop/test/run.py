@@ -5,6 +5,7 @@ import pathlib
 import re
 import socket
 import sys
+import tempfile
 
 HERE = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(HERE.parent / "user-service" / "test"))
@@ -39,8 +40,11 @@ SHOW = """query Show($id: String!) {
 def main():
     port = free_port()
 
-    def start(name, own=0):
-        command = [sys.executable, str(HERE / "shop.py"), name, str(own), f"127.0.0.1:{port}"]
+    folder = tempfile.TemporaryDirectory()
+
+    def start(name):
+        database = str(pathlib.Path(folder.name) / "payments.db")
+        command = [sys.executable, str(HERE / "serve.py"), name, "0", f"127.0.0.1:{port}", database]
         return Process(command, name + r" on 127\.0\.0\.1:(\d+)")
 
     with start("orders") as orders, start("payments") as one, start("payments") as two, start("inventory") as inventory, start("notifications") as notifications:
@@ -76,6 +80,7 @@ def main():
             status, problem = http(f"{base}/shop.v1.Orders/PlaceOrder", {"customer": "Eve", "lines": [{"sku": "tea", "quantity": 1}]})
             check("unavailable", (status, problem["status_name"]), (503, "UNAVAILABLE"))
             assert re.search("cannot be reached", problem["detail"]), problem
+    folder.cleanup()
     print("shop: ok")
     from run import checks
 

@@ -130,7 +130,7 @@ def thrift(base, port):
 def main():
     for name, scheme, command in [
         ("Python, grpcio", "grpc", [sys.executable, str(HERE / "python/server.py"), "0"]),
-        ("Node, Connect", "connect", ["node", str(HERE / "node/server.mjs"), "0"]),
+        ("Node, Connect", "connect+h2", ["node", str(HERE / "node/server.mjs"), "0"]),
     ]:
         with Process(command, r"UserService on 127\.0\.0\.1:(\d+)") as service:
             settings = [f"services.users.target={scheme}://127.0.0.1:{service.port}"]

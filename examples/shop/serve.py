@@ -1,9 +1,10 @@
 """The four services of a shop, each an ordinary gRPC server of its own process. They know one address: that of Switchboard.
 
-    python shop.py orders 50061 localhost:7070
+    python serve.py orders 50061 localhost:7070
 """
 
 import pathlib
+import sqlite3
 import sys
 import threading
 import uuid
@@ -46,16 +47,30 @@ class Orders(rpc.OrdersServicer):
 
 
 class Payments(rpc.PaymentsServicer):
-    def __init__(self, instance):
+    """Its processes share a database, so that any of them can answer."""
+
+    def __init__(self, instance, path):
         self.instance = instance
-        self.done = {}
+        self.path = path
+        with self.open() as db:
+            db.execute("create table if not exists payments (id text primary key, cents integer, instance text)")
+
+    def open(self):
+        return sqlite3.connect(self.path, timeout=10)
+
+    def find(self, db, id):
+        row = db.execute("select cents, instance from payments where id = ?", [id]).fetchone()
+        return row and pb.Payment(order_id=id, amount_cents=row[0], instance=row[1])
 
     def Charge(self, request, context):
-        payment = pb.Payment(order_id=request.order_id, amount_cents=request.amount_cents, instance=self.instance)
-        return self.done.setdefault(request.order_id, payment)
+        with self.open() as db:
+            db.execute("insert or ignore into payments values (?, ?, ?)", [request.order_id, request.amount_cents, self.instance])
+            return self.find(db, request.order_id)
 
     def ListPayments(self, request, context):
-        return pb.ListPaymentsResponse(payments=[self.done[id] for id in request.order_ids if id in self.done])
+        with self.open() as db:
+            found = [self.find(db, id) for id in request.order_ids]
+        return pb.ListPaymentsResponse(payments=[payment for payment in found if payment])
 
 
 class Inventory(rpc.InventoryServicer):
@@ -110,7 +125,8 @@ def main():
         case "orders":
             rpc.add_OrdersServicer_to_server(Orders(switchboard), server)
         case "payments":
-            rpc.add_PaymentsServicer_to_server(Payments(port), server)
+            path = sys.argv[4] if len(sys.argv) > 4 else "payments.db"
+            rpc.add_PaymentsServicer_to_server(Payments(port, path), server)
         case "inventory":
             rpc.add_InventoryServicer_to_server(Inventory(), server)
         case "notifications":
