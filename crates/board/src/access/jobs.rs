@@ -60,7 +60,11 @@ impl Access {
                 None => (None, core.methods().into_iter().map(|m| m.name).collect()),
             })
             .await?;
-        view.ok_or_else(|| no_method(name, &names))
+        view.ok_or_else(|| {
+            let described = self.board.services().near(name);
+            let names: Vec<String> = described.iter().map(|n| n.to_string()).chain(names).collect();
+            no_method(name, &names)
+        })
     }
 
     /// Submits a job; true when this is the answer to an earlier request with the same key.
