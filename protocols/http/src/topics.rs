@@ -240,8 +240,9 @@ pub(crate) async fn read(cx: Cx) -> Result<Answer> {
 /// What was read, with its tag.
 fn page(cx: &Cx, result: ReadResult) -> Response<Body> {
     let tag = format!("\"{}\"", result.next);
-    // A live message moves no cursor.
-    if cx.has(&tag) && result.messages.is_empty() {
+    // Live messages have no cursor and move none: what they bring is new under the same tag.
+    let live = result.messages.iter().any(|m| m.cursor.is_empty());
+    if cx.has(&tag) && !live {
         return tagged(empty(StatusCode::NOT_MODIFIED), &tag);
     }
     let messages = result.messages.iter().map(map::delivered_out).collect();
