@@ -3,7 +3,7 @@
 
     python3 interop/crash/crash.py --cycles 25 --seed 1
 
-A cycle: start, load from many threads, kill at a random moment, start again (half of them within --ready-limit), check:
+A cycle: start, load from many threads, kill at a random moment, start again (within --ready-limit), check:
 
 - every acknowledged publish is at its position with its bytes, and nowhere else; offsets are dense;
 - a publish with an idempotency key is there at most once, also when it is repeated after the crash;
@@ -437,7 +437,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--cycles", type=int, default=25)
     parser.add_argument("--seed", type=int, default=int(time.time()))
-    parser.add_argument("--ready-limit", type=float, default=1.0, help="seconds that half of the restarts may take")
+    parser.add_argument("--ready-limit", type=float, default=1.0, help="seconds a restart may take")
     parser.add_argument("--full-every", type=int, default=25, help="cycles between checks of everything")
     parser.add_argument("--fresh-every", type=int, default=100, help="cycles until a new data folder is begun")
     options = parser.parse_args()
@@ -465,6 +465,7 @@ def main():
                     faults.add(f"no restart: {server.said()[-1000:]}")
                 else:
                     ready.append(took)
+                    faults.check(took < options.ready_limit, f"ready only after {took:.2f} s")
                     everything = cycle % options.full_every == 0 or cycle == options.cycles
                     Checker(server, history, faults, rng).run(everything)
             except (Gone, Wrong) as error:
@@ -484,9 +485,7 @@ def main():
     if ready:
         ready.sort()
         at = lambda share: ready[min(len(ready) - 1, int(len(ready) * share))] * 1000
-        shown = f"ready again after {at(0.5):.0f} ms (p50), {at(0.99):.0f} ms (p99), {ready[-1] * 1000:.0f} ms (worst)"
-        # The median, since on a busy machine one start or another waits for the disk or the processor behind somebody else.
-        results.say(shown, [] if at(0.5) < options.ready_limit * 1000 else [f"the limit is {options.ready_limit} s for half of them"])
+        print(f"ready again after {at(0.5):.0f} ms (p50), {at(0.99):.0f} ms (p99), {ready[-1] * 1000:.0f} ms (worst)")
     sys.exit(results.end())
 
 
