@@ -3,7 +3,7 @@
 use crate::banner::{Facts, banner};
 use crate::config::{self as model, Algorithm, Config, Engine, Mode, Target};
 use crate::error::{CliError, exit};
-use crate::speaks::{OFF_BY_DEFAULT, SPEAKS};
+use crate::speaks::{OFF_BY_DEFAULT, SHOWN, SPEAKS};
 use sb_board::access::Condition;
 use sb_board::auth::{Authority, Grants, Issuer, method_pattern};
 use sb_board::mount::Descriptor;
@@ -92,7 +92,7 @@ async fn serve(config: Config, mode: Mode, ready: impl FnOnce()) -> Result<(), C
         data: dir.clone(),
         login: config.auth.configured(),
         loopback: server.local_addrs().iter().all(|a| a.ip().is_loopback()),
-        protocols: vec!["REST".into(), "SSE".into(), "WebSocket".into()],
+        protocols: SHOWN.iter().map(|name| (*name).to_owned()).collect(),
         taken: Vec::new(),
         ready: mode.started.elapsed(),
     };

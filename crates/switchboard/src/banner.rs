@@ -54,7 +54,7 @@ pub fn banner(facts: &Facts, json: bool) -> String {
     let mut text = format!("switchboard {}, {mode}{reach}, {login}, {kept}\n\n", env!("CARGO_PKG_VERSION"));
     text.push_str(&format!("  console   {main}/console/\n"));
     for (i, url) in facts.listeners.iter().enumerate() {
-        let label = if i == 0 { "all HTTP" } else { "and" };
+        let label = if i == 0 { "listens" } else { "and" };
         let protocols = if i == 0 { facts.protocols.join("  ") } else { String::new() };
         text.push_str(format!("  {label:<9} {url}      {protocols}").trim_end());
         text.push('\n');
@@ -92,7 +92,7 @@ mod tests {
     fn says_what_there_is() {
         let text = banner(&facts(), false);
         assert!(text.starts_with(&format!(
-            "switchboard {}, development mode: this machine only, no login, messages in memory\n\n  console   http://localhost:7070/console/\n  all HTTP  http://localhost:7070      REST  SSE  WebSocket\n",
+            "switchboard {}, development mode: this machine only, no login, messages in memory\n\n  console   http://localhost:7070/console/\n  listens   http://localhost:7070      REST  SSE  WebSocket\n",
             env!("CARGO_PKG_VERSION")
         )));
         assert!(text.contains("  Redis 6379 is taken by") && text.contains("\nready in 31 ms. Try:"));

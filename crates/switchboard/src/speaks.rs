@@ -21,3 +21,23 @@ pub static SPEAKS: &[&Descriptor] = &[
 
 /// The protocols that are spoken only when the config asks for them.
 pub const OFF_BY_DEFAULT: &[&str] = &["echo", "echo-web"];
+
+/// What is spoken, as people know it by name: for those who look whether it is there.
+pub const SHOWN: &[&str] =
+    &["REST", "SSE", "WebSocket", "gRPC", "gRPC-Web", "Connect", "GraphQL", "JSON-RPC", "MCP", "Thrift"];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_spoken_is_shown() {
+        let plain = |name: &str| name.to_lowercase().replace('-', "");
+        let shown: Vec<String> = SHOWN.iter().map(|name| plain(name)).collect();
+        for protocol in SPEAKS.iter().filter(|protocol| !OFF_BY_DEFAULT.contains(&protocol.name)) {
+            // A protocol's own form over HTTP goes by the protocol's name.
+            let name = plain(protocol.name.strip_suffix("-http").unwrap_or(protocol.name));
+            assert!(name == "http" || shown.contains(&name), "{name}");
+        }
+    }
+}

@@ -193,6 +193,8 @@ pub struct Journal {
     marks: VecDeque<(Lsn, u64)>,
     /// Where `written` must be before allocating is tried again.
     retry: u64,
+    /// Whether nothing was appended since it was opened.
+    untouched: bool,
     lock: Option<super::Lock>,
 }
 
@@ -332,6 +334,7 @@ impl Journal {
                 checkpointed: 0,
                 marks: VecDeque::new(),
                 retry: 0,
+                untouched: true,
                 lock: None,
             };
             // The seal is there to read, which does not mean that it is on the disk: write it once more.
@@ -403,6 +406,7 @@ impl Journal {
             checkpointed: 0,
             marks: VecDeque::new(),
             retry: 0,
+            untouched: true,
             lock: None,
         };
         journal.activate(path, sequence + 1, &end.frames, true)?;
@@ -510,7 +514,9 @@ impl Journal {
                 Err(e) => return Err(self.fail(e)),
             }
         }
-        let Some((path, file)) = self.spares.take(SPARES - 1) else { return Err(AppendError::Full) };
+        // The first frame is still part of recovery: a node that stopped with its last file full starts on a full disk, too.
+        let kept = if self.untouched { 0 } else { SPARES - 1 };
+        let Some((path, file)) = self.spares.take(kept) else { return Err(AppendError::Full) };
         let at = self.used();
         if at + PAGE <= self.len {
             let close = self.record(Kind::Close, self.last, &[], at);
@@ -560,6 +566,7 @@ impl Journal {
         self.chain = chain_of(&bytes);
         self.last = lsn;
         self.sealed = false;
+        self.untouched = false;
         self.written += need;
         if self.marks.back().is_none_or(|(_, w)| self.written - w >= 1 << 20) {
             self.marks.push_back((lsn, self.written));

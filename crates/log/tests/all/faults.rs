@@ -86,6 +86,45 @@ fn a_full_disk_leaves_room_for_acknowledgements() {
 }
 
 #[test]
+fn a_node_that_stopped_with_its_journal_full_starts_on_a_full_disk() {
+    // Once the last record of the full file is a seal, once a frame.
+    let clean = [false, true].map(|odd| {
+        let sim = Sim::new(1);
+        let mut oracle = Oracle::default();
+        let mut node = Node::recover(&sim, &small(), &mut oracle).unwrap();
+        node.local.journal.spares().fill().unwrap();
+        node.local.journal.spares().fill().unwrap();
+        sim.set_faults(Faults { full_from: Some(0), ..Faults::default() });
+        let frame = encode(&[Op::Set(vec![2], vec![7; 10])]);
+        let mut sealed = odd;
+        loop {
+            match node.local.journal.append(oracle.acked.len() as u64, &frame) {
+                Ok(_) => oracle.acked.push(frame.clone()),
+                Err(AppendError::Full) => break,
+                Err(e) => panic!("{e}"),
+            }
+            if !std::mem::take(&mut sealed) {
+                node.local.journal.seal().unwrap();
+            }
+        }
+        drop(node);
+        let mut node = Node::recover(&sim, &small(), &mut oracle).unwrap();
+        let clean = node.local.recovered.clean;
+        // The frame with which an engine begins, and acknowledgements behind it.
+        for _ in 0..3 {
+            node.local.journal.append(oracle.acked.len() as u64, &frame).unwrap();
+            oracle.acked.push(frame.clone());
+        }
+        drop(node);
+        sim.set_faults(Faults::default());
+        sim.crash(3);
+        Node::recover(&sim, &small(), &mut oracle).unwrap();
+        clean
+    });
+    assert!(clean.contains(&true) && clean.contains(&false), "{clean:?}");
+}
+
+#[test]
 fn a_checkpoint_uses_the_reserve_of_a_full_disk() {
     let (sim, mut node, mut oracle) = lived(8, 20);
     let reserve = std::path::Path::new(DIR).join("reserve");
