@@ -41,8 +41,10 @@ impl Access {
         let services = self.board.services();
         let entry = services.method(&call.method).cloned();
         drop(services);
-        if !entry.as_ref().is_some_and(|e| e.service.provider.checks_rights()) {
-            self.check_method(Verb::Call, &call.method)?;
+        match &entry {
+            Some(entry) if entry.service.provider.checks_rights() => {}
+            Some(Entry { address: Some(address), .. }) => self.check(Verb::Call, address)?,
+            _ => self.check_method(Verb::Call, &call.method)?,
         }
         let Some(entry) = entry else { return self.call_undescribed(call).await };
         call.streaming = entry.streaming();
