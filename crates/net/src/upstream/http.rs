@@ -114,7 +114,8 @@ impl Upstream {
 
     async fn request(&self, request: Request<Body>) -> Result<HttpReply, Status> {
         self.endpoints.refresh().await?;
-        let (parts, body) = request.into_parts();
+        let (mut parts, body) = request.into_parts();
+        self.prefix(&mut parts.uri)?;
         // A body that is there as a whole can be sent again; a stream only as long as nobody has taken it.
         let again = match &body {
             Body::Empty => Some(None),
@@ -155,7 +156,19 @@ impl Upstream {
         }
     }
 
-    /// Sends to this endpoint. A connection that was idle may have been closed by the other side unseen: then the next one is used.
+    /// Puts the target's path in front, once, whatever the request's path looks like: it may be the caller's, and must not lead out of it.
+    pub(super) fn prefix(&self, uri: &mut Uri) -> Result<(), Status> {
+        if !self.prefix.is_empty() {
+            let path = uri.path_and_query().map_or("/", PathAndQuery::as_str);
+            *uri = format!("{}{path}", self.prefix)
+                .parse()
+                .map_err(|_| Status::new(Code::InvalidArgument, "the message makes no valid path"))?;
+        }
+        Ok(())
+    }
+
+    /// Sends to this endpoint. A connection that was idle may have been closed by the other side unseen: then the next one is used. A stream that
+    /// is refused on a connection that stays open is no such case: asking again would only be refused again.
     pub(super) async fn on(
         &self,
         endpoint: &Endpoint,
@@ -167,9 +180,17 @@ impl Upstream {
             let (sender, fresh) =
                 self.sender(endpoint, &conns).await.map_err(|why| Failed::Untaken(None, why))?;
             self.address(&mut request, endpoint, &sender);
+            let mut refused = false;
             let sent = match sender {
                 Sender::H2(mut sender, stream) => {
-                    sender.try_send_request(request).await.map(|response| (response, Some(stream)))
+                    let sent = sender.try_send_request(request).await;
+                    if let Err(error) = &sent {
+                        refused = refusal(error.error()) == Some(h2::Reason::REFUSED_STREAM);
+                        if !refused {
+                            conns.forget(&stream);
+                        }
+                    }
+                    sent.map(|response| (response, Some(stream)))
                 }
                 Sender::H1(mut sender) => {
                     let sent = sender.try_send_request(request).await;
@@ -190,7 +211,7 @@ impl Upstream {
             };
             match sent {
                 Ok(sent) => return Ok(sent),
-                Err(error) => match (judge(error), fresh) {
+                Err(error) => match (judge(error), fresh || refused) {
                     (Failed::Untaken(Some(back), _), false) => request = *back,
                     (Failed::Untaken(None, why), false) => match again.as_ref().map(copy) {
                         Some(copy) => request = copy,
@@ -251,14 +272,9 @@ impl Upstream {
         Ok((Sender::H1(sender), true))
     }
 
-    /// Sets scheme, authority and the path's prefix, as the version wants them.
+    /// Sets scheme and authority, as the version wants them.
     fn address(&self, request: &mut Request<Body>, endpoint: &Endpoint, sender: &Sender) {
-        let path = request.uri().path_and_query().map_or("/", PathAndQuery::as_str);
-        let path = if self.prefix.is_empty() || path.starts_with(&self.prefix) {
-            path.to_owned()
-        } else {
-            format!("{}{path}", self.prefix)
-        };
+        let path = request.uri().path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
         let authority = match &endpoint.addr {
             SocketAddr::V6(_) if endpoint.host.contains(':') => {
                 format!("[{}]:{}", endpoint.host, endpoint.addr.port())
@@ -287,6 +303,11 @@ impl Upstream {
 }
 
 impl Conns {
+    /// Takes an HTTP/2 connection that took no request any more out of those that are used.
+    fn forget(&self, stream: &Stream) {
+        lock(&self.open).h2.retain(|shared| !Arc::ptr_eq(&shared.streams, &stream.0));
+    }
+
     /// An open connection with room.
     fn idle(&self) -> Option<Sender> {
         let mut open = lock(&self.open);
@@ -351,20 +372,22 @@ fn judge(mut error: TrySendError<Request<Body>>) -> Failed {
     let back = error.take_message().map(Box::new);
     let error = error.into_error();
     let why = reason(&error);
-    if back.is_some() || refused(&error) { Failed::Untaken(back, why) } else { Failed::Broken(why) }
+    let untaken = back.is_some() || refusal(&error).is_some();
+    if untaken { Failed::Untaken(back, why) } else { Failed::Broken(why) }
 }
 
-/// `REFUSED_STREAM`, and a `GOAWAY` that does not cover the stream: by RFC 9113 §8.7 the request was not processed.
-fn refused(error: &hyper::Error) -> bool {
+/// `REFUSED_STREAM`, and a `GOAWAY` that does not cover the stream (`NO_ERROR`): by RFC 9113 §8.7 the request was not processed.
+fn refusal(error: &hyper::Error) -> Option<h2::Reason> {
     let mut source = std::error::Error::source(error);
     while let Some(error) = source {
         if let Some(error) = error.downcast_ref::<h2::Error>() {
-            return error.reason() == Some(h2::Reason::REFUSED_STREAM)
-                || error.is_go_away() && error.is_remote() && error.reason() == Some(h2::Reason::NO_ERROR);
+            let reason = error.reason()?;
+            let leaves = error.is_go_away() && error.is_remote() && reason == h2::Reason::NO_ERROR;
+            return (leaves || reason == h2::Reason::REFUSED_STREAM).then_some(reason);
         }
         source = error.source();
     }
-    false
+    None
 }
 
 /// The whole chain of an error as a sentence.
