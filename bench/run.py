@@ -7,7 +7,7 @@ spends on a message; the ratio is Switchboard's median divided by the peer's. Ev
 every process is ended by its own id, and every run ends by itself.
 
     bench/run.py                    every row, five rounds
-    bench/run.py --quick            a smoke run of a minute; fails when something does not start or loses messages
+    bench/run.py --quick            a smoke run of two minutes; fails when something does not start or loses messages
     bench/run.py --rows ws-1000     only rows whose name begins so
     bench/run.py --rows grpc,rest,graphql   calls
 """

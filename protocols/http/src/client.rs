@@ -97,6 +97,7 @@ impl Upstream {
             let lines = Lines {
                 body,
                 buffer: BytesMut::new(),
+                looked: 0,
                 most,
                 verdict: Some(sent.verdict),
                 binding,
@@ -198,6 +199,8 @@ async fn collect(mut body: ReplyBody, most: usize) -> std::result::Result<Bytes,
 struct Lines {
     body: ReplyBody,
     buffer: BytesMut,
+    /// So many bytes of it are known to have no line's end.
+    looked: usize,
     most: usize,
     verdict: Option<Verdict>,
     binding: Arc<Binding>,
@@ -232,7 +235,10 @@ impl Lines {
 
     async fn line(&mut self) -> std::result::Result<Option<Bytes>, Status> {
         loop {
-            let line = match self.buffer.iter().position(|b| *b == b'\n') {
+            let new = self.buffer.get(self.looked..).unwrap_or_default();
+            let end = new.iter().position(|b| *b == b'\n').map(|end| self.looked + end);
+            self.looked = if end.is_some() { 0 } else { self.buffer.len() };
+            let line = match end {
                 Some(end) => self.buffer.split_to(end + 1),
                 None if self.buffer.len() > self.most => return Err(too_large(self.most)),
                 None => match next(&mut self.body).await? {

@@ -102,8 +102,7 @@ impl Shared {
     /// Sends a request, which has scheme and authority, and gives the head of its response. Dropping the future, or later the body, cancels.
     pub(super) async fn send(mut self, request: Request<Body>) -> Result<Response<ReplyBody>, Failed> {
         if let Err(error) = poll_fn(|cx| self.sender.poll_ready(cx)).await {
-            self.conn.live.closed.store(true, Relaxed);
-            return Err(Failed::Untaken(Some(Box::new(request)), reason(&error)));
+            return Err(self.untaken(Some(Box::new(request)), &error));
         }
         let (mut head, body) = request.into_parts();
         if head.headers.keys().any(|name| HOP.contains(name)) {
@@ -117,7 +116,7 @@ impl Shared {
             head.headers.entry(header::CONTENT_LENGTH).or_insert_with(|| HeaderValue::from(length));
         }
         let sent = self.sender.send_request(Request::from_parts(head, ()), body.is_end_stream());
-        let (response, mut out) = sent.map_err(|error| Failed::Untaken(None, reason(&error)))?;
+        let (response, mut out) = sent.map_err(|error| self.untaken(None, &error))?;
         match body {
             Body::Empty => {}
             // Where this fails the response does, too.
@@ -129,9 +128,11 @@ impl Shared {
                 }
             }
         }
-        let response = response.await.map_err(|error| {
-            let why = reason(&error);
-            if refused(&error) { Failed::Untaken(None, why) } else { Failed::Broken(why) }
+        // By RFC 9113 §8.7 a stream that was refused, or that a `GOAWAY` does not cover, was not processed.
+        let response = response.await.map_err(|error| match error.reason() {
+            Some(Reason::REFUSED_STREAM) => Failed::Refused(reason(&error)),
+            Some(Reason::NO_ERROR) if error.is_go_away() && error.is_remote() => self.untaken(None, &error),
+            _ => Failed::Broken(reason(&error)),
         })?;
         self.conn.live.heard.store(true, Relaxed);
         let length = response.headers().get(header::CONTENT_LENGTH);
@@ -139,12 +140,12 @@ impl Shared {
         let conn = self.conn;
         Ok(response.map(|stream| Box::pin(Incoming { stream, conn, left, read: false }) as ReplyBody))
     }
-}
 
-/// `REFUSED_STREAM`, and a `GOAWAY` that does not cover the stream: by RFC 9113 §8.7 the request was not processed.
-fn refused(error: &h2::Error) -> bool {
-    error.reason() == Some(Reason::REFUSED_STREAM)
-        || error.is_go_away() && error.is_remote() && error.reason() == Some(Reason::NO_ERROR)
+    /// The connection takes no request any more.
+    fn untaken(&self, request: Option<Box<Request<Body>>>, error: &h2::Error) -> Failed {
+        self.conn.live.closed.store(true, Relaxed);
+        Failed::Untaken(request, reason(error))
+    }
 }
 
 /// Runs a connection until it ends, nobody wants it, or the other side is not there any more.
@@ -393,7 +394,7 @@ mod tests {
             assert!(served.accept().await.is_none());
         });
         let refused = shared.clone().send(request(Body::Empty)).await;
-        assert!(matches!(refused, Err(Failed::Untaken(None, _))));
+        assert!(matches!(refused, Err(Failed::Refused(_))) && !shared.is_closed());
         let broken = shared.clone().send(request(Body::Empty)).await;
         assert!(matches!(broken, Err(Failed::Broken(_))));
     }

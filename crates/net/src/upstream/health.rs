@@ -29,7 +29,11 @@ async fn rounds(upstream: Weak<Upstream>, health: Health) {
             if upstream.endpoints().refresh().await.is_ok() {
                 for endpoint in upstream.endpoints().list().iter() {
                     let asked = tokio::time::timeout(PATIENCE, async {
-                        match upstream.on(endpoint, question(&health), None).await {
+                        let mut question = question(&health);
+                        if upstream.prefix(question.uri_mut()).is_err() {
+                            return false;
+                        }
+                        match upstream.on(endpoint, question, None).await {
                             Ok((response, _counted)) => well(response, &health).await,
                             Err(_) => false,
                         }

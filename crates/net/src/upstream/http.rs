@@ -60,6 +60,8 @@ enum Sender {
 pub(super) enum Failed {
     /// It was surely not taken: it may go to another endpoint.
     Untaken(Option<Box<Request<Body>>>, String),
+    /// It was surely not taken, and asking again on the connection, which stays open, would only be refused again.
+    Refused(String),
     /// Nobody knows.
     Broken(String),
 }
@@ -96,8 +98,9 @@ impl Upstream {
         &self.endpoints
     }
 
-    async fn request(&self, request: Request<Body>) -> Result<HttpReply, Status> {
+    async fn request(&self, mut request: Request<Body>) -> Result<HttpReply, Status> {
         self.endpoints.refresh().await?;
+        self.prefix(request.uri_mut())?;
         // A body that is there as a whole can be sent again; a stream only as long as nobody has taken it.
         let kept = Kept::of(&request);
         let mut next = Some(request);
@@ -117,6 +120,10 @@ impl Upstream {
                     next = request.map(|request| *request).or_else(|| kept.as_ref().map(Kept::request));
                     why
                 }
+                Err(Failed::Refused(why)) => {
+                    next = kept.as_ref().map(Kept::request);
+                    why
+                }
                 Err(Failed::Broken(why)) => {
                     running.judge(false);
                     return Err(self.endpoints.unavailable(why));
@@ -131,6 +138,16 @@ impl Upstream {
         }
     }
 
+    /// Puts the target's path in front, once, whatever the request's path looks like: it may be the caller's, and must not lead out of it.
+    pub(super) fn prefix(&self, uri: &mut Uri) -> Result<(), Status> {
+        if !self.prefix.is_empty() {
+            let path = uri.path_and_query().map_or("/", PathAndQuery::as_str);
+            *uri = Uri::try_from(format!("{}{path}", self.prefix))
+                .map_err(|_| Status::new(Code::InvalidArgument, "the message makes no valid path"))?;
+        }
+        Ok(())
+    }
+
     /// Sends to this endpoint. A connection that was idle may have been closed by the other side unseen: then the next one is used, with what
     /// was `kept` of the request if it is gone.
     pub(super) async fn on(
@@ -140,9 +157,7 @@ impl Upstream {
         kept: Option<&Kept>,
     ) -> Result<(http::Response<ReplyBody>, Option<Stream>), Failed> {
         let conns = lock(&self.conns).entry(endpoint.addr).or_default().clone();
-        let mut tries = TRIES;
         loop {
-            tries = tries.saturating_sub(1);
             let (sender, fresh) =
                 self.sender(endpoint, &conns).await.map_err(|why| Failed::Untaken(None, why))?;
             self.address(&mut request, endpoint, &sender);
@@ -154,7 +169,7 @@ impl Upstream {
             };
             match (sent, fresh) {
                 (Err(Failed::Untaken(Some(back), _)), false) => request = *back,
-                (Err(Failed::Untaken(None, why)), false) => match kept.filter(|_| tries > 0) {
+                (Err(Failed::Untaken(None, why)), false) => match kept {
                     Some(kept) => request = kept.request(),
                     None => return Err(Failed::Untaken(None, why)),
                 },
@@ -198,15 +213,11 @@ impl Upstream {
         Ok((Sender::H1(sender), true))
     }
 
-    /// Sets scheme, authority and the path's prefix, as the version wants them.
+    /// Sets scheme and authority, as the version wants them.
     fn address(&self, request: &mut Request<Body>, endpoint: &Endpoint, sender: &Sender) {
-        let path = request.uri().path_and_query().map_or("/", PathAndQuery::as_str);
+        let path = request.uri().path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
         let mut parts = uri::Parts::default();
-        parts.path_and_query = if self.prefix.is_empty() || path.starts_with(&self.prefix) {
-            request.uri().path_and_query().cloned()
-        } else {
-            format!("{}{path}", self.prefix).try_into().ok()
-        };
+        parts.path_and_query = Some(path);
         let h2 = matches!(sender, Sender::H2(..));
         if h2 {
             parts.scheme = Some(self.scheme.clone());
