@@ -4,7 +4,7 @@ use bytes::Bytes;
 use http::{Request, Response};
 use sb_board::call::Code;
 use sb_board::mount::{Body, Dialer, Target};
-use sb_net::upstream::Dial;
+use sb_net::Dial;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
