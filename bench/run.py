@@ -7,8 +7,9 @@ spends on a message; the ratio is Switchboard's median divided by the peer's. Ev
 every process is ended by its own id, and every run ends by itself.
 
     bench/run.py                    every row, five rounds
-    bench/run.py --quick            a smoke run of a minute; fails when something does not start or loses messages
+    bench/run.py --quick            a smoke run of two minutes; fails when something does not start or loses messages
     bench/run.py --rows ws-1000     only rows whose name begins so
+    bench/run.py --rows grpc,rest,graphql   calls
 """
 import argparse
 import datetime
@@ -25,6 +26,8 @@ import urllib.error
 import urllib.request
 from dataclasses import dataclass, field
 from pathlib import Path
+
+import calls
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
@@ -50,6 +53,10 @@ def build(args):
             subprocess.run(["cargo", "build", "--release", "--quiet", "-p", "switchboard"], cwd=ROOT, check=True)
         if shutil.which("npm") and not (HERE / "peers/node_modules").exists():
             subprocess.run(["npm", "ci", "--silent", "--no-audit", "--no-fund"], cwd=HERE / "peers", check=False)
+        venv = HERE / "peers/venv"
+        if not venv.exists():
+            subprocess.run([sys.executable, "-m", "venv", str(venv)], check=False)
+            subprocess.run([str(venv / "bin/pip"), "install", "-q", "-r", str(HERE / "peers/requirements.txt")], check=False)
     binary = Path(args.binary) if args.binary else target(ROOT, ROOT / "target") / "release/switchboard"
     return binary, tools / "release/swload", tools / "release/swref"
 
@@ -78,9 +85,15 @@ class House:
     def __init__(self, binary, swref, scratch):
         self.binary, self.swref, self.scratch = binary, swref, scratch
         self.port = FIRST_PORT
+        self.described = False
+        self.bodies = Path(tempfile.mkdtemp(prefix="sb-bench-bodies-", dir=scratch))
+        if swref.exists():
+            subprocess.run([str(swref), "bodies", str(self.bodies)], check=True)
 
-    def command(self, system, port, folder):
-        """What starts this system; None when it is not installed."""
+    def command(self, system, port, folder, upstream):
+        """What starts this system, for calls in front of the services on the port `upstream`; None when it is not installed."""
+        if upstream is not None:
+            return calls.command(system, port, upstream, folder, self)
         def found(program):
             return shutil.which(program) or shutil.which(program, path="/usr/sbin:/usr/local/sbin")
         redis = ["--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder)]
@@ -109,21 +122,21 @@ class House:
                 return ["node", str(script), str(port)] if shutil.which("node") and there else None
         raise SystemExit(f"no such system: {system}")
 
-    def start(self, system):
+    def start(self, system, upstream=None):
         """A running server, or None when it is not installed."""
         self.port += 1
-        folder = Path(tempfile.mkdtemp(prefix="sb-bench-", dir=self.scratch))
-        command = self.command(system, self.port, folder)
+        port, folder = self.port, Path(tempfile.mkdtemp(prefix="sb-bench-", dir=self.scratch))
+        command = self.command(system, port, folder, upstream)
         if not command:
             shutil.rmtree(folder)
             return None
         log = open(folder / "log", "wb")
         env = dict(os.environ, RUST_LOG="warn")
         process = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=env)
-        server = Server(system, self.port, process, folder)
+        server = Server(system, port, process, folder)
         for _ in range(200):
             try:
-                socket.create_connection(("127.0.0.1", self.port), 0.2).close()
+                socket.create_connection(("127.0.0.1", port), 0.2).close()
                 time.sleep(0.2)
                 return server
             except OSError:
@@ -152,6 +165,7 @@ class Row:
     sides: list
     idle: bool = False
     heavy: bool = False  # left out of the smoke run
+    calls: bool = False  # of `calls.py`: with services behind the servers
     results: dict = field(default_factory=dict)
 
 
@@ -209,7 +223,7 @@ def rows():
             Side("ws", f"--proto ws --path /all --subs {n}", 1.0),
             Side("nats", f"--proto nats --subs {n}", 1.0),
             Side("redis", f"--proto redis --subs {n}", 1.0)], idle=True, heavy=n > 5000))
-    return out
+    return out + calls.rows(Row, Side)
 
 
 def declare(server):
@@ -242,22 +256,27 @@ def load(swload, row, side, server, args):
 def measure(row, house, swload, args):
     """All systems of a row, in turn. An idle row needs a fresh server each time, since memory is not given back."""
     running, troubles = {}, []
+    upstream = house.start("tonic", upstream=0) if row.calls else None
+    behind = upstream.port if upstream else (0 if row.calls else None)
     try:
         for round_ in range(args.runs):
             for side in row.sides:
                 if side.system in running and running[side.system] is None:
                     continue  # not installed, or in trouble
                 if side.system not in running:
-                    running[side.system] = server = house.start(side.system)
+                    running[side.system] = server = house.start(side.system, behind)
                     if server is None:
                         continue
                     if side.topic:
                         declare(server)
                 server = running[side.system]
                 try:
-                    figures = load(swload, row, side, server, args)
+                    if row.calls:
+                        figures = calls.load(side, server, None if side.system == "tonic" else upstream, house, args.secs)
+                    else:
+                        figures = load(swload, row, side, server, args)
                     row.results.setdefault(side.system, []).append(figures)
-                except (RuntimeError, subprocess.TimeoutExpired, urllib.error.URLError) as trouble:
+                except (RuntimeError, subprocess.TimeoutExpired, urllib.error.URLError, ValueError) as trouble:
                     troubles.append(str(trouble))
                     print(f"  ! {trouble}", file=sys.stderr, flush=True)
                     running[side.system] = None
@@ -267,7 +286,7 @@ def measure(row, house, swload, args):
                     server.stop()
                     del running[side.system]
     finally:
-        for server in running.values():
+        for server in [*running.values(), upstream]:
             if server:
                 server.stop()
     return troubles
@@ -295,7 +314,11 @@ def table(done):
             cost = [x["cost"] for x in got]
             cell = f"**{statistics.median(cost):.2f}** ({min(cost):.2f}–{max(cost):.2f})"
             rate = number(statistics.median(x["rate"] for x in got))
+            if "upstream" in got[0]:
+                rate += f" (upstream {statistics.median(x['upstream'] for x in got):.1f} µs)"
             times = ""
+            if "mean" in got[0]:
+                times = f"mean {statistics.median(x['mean'] for x in got):.0f}"
             if "p50" in got[0]:
                 times = f"{statistics.median(x['p50'] for x in got):.0f} / {statistics.median(x['p99'] for x in got):.0f}"
             ratio = goal = ""
@@ -344,6 +367,7 @@ def main():
             Path(args.out).with_suffix(".json").write_text(json.dumps({r.name: r.results for r in done}, indent=1))
         for system, got in row.results.items():
             print(f"  {system}: {statistics.median(x['cost'] for x in got):.2f}", file=sys.stderr, flush=True)
+    shutil.rmtree(house.bodies, ignore_errors=True)
     print(report(done, args, started, load_before))
     for trouble in troubles:
         print(f"trouble: {trouble}", file=sys.stderr)

@@ -1,7 +1,9 @@
 //! swref: the plainest axum and tonic servers, as the practical ceiling, and a gRPC load client.
 //!   swref http PORT THREADS      GET / (JSON) · /ws (echo) · /wsb (broadcast) · /sse · POST /pub · POST /take (body in, JSON receipt out) · POST /echo
-//!   swref grpc PORT THREADS      sw.Echo: Unary, Down (server stream), Bidi
-//!   swref grpc-client ADDR unary|down|bidi CONCURRENCY SECS SIZE
+//!   swref grpc PORT THREADS      the services of bench/proto
+//!   swref grpc-client ADDR unary|down|bidi|chat CONNECTIONS STREAMS SECS SIZE     prints a line of JSON; fails when an answer is not what was sent
+//!   swref bodies FOLDER          writes the request bodies for other load tools
+mod calls;
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::extract::ws::{Message, Utf8Bytes, WebSocket, WebSocketUpgrade};
@@ -10,24 +12,9 @@ use axum::response::{Response, sse};
 use axum::routing::{get, post};
 use futures_util::{SinkExt, StreamExt};
 use std::convert::Infallible;
-use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::time::{Duration, Instant};
 use tokio::sync::broadcast;
 use tokio_stream::wrappers::BroadcastStream;
-use tonic::{Request, Response as Rsp, Status, Streaming};
-
-mod pb {
-    include!(concat!(env!("OUT_DIR"), "/sw.Echo.rs"));
-}
-#[derive(Clone, PartialEq, prost::Message)]
-pub struct Msg {
-    #[prost(bytes = "vec", tag = "1")]
-    pub body: Vec<u8>,
-    #[prost(uint64, tag = "2")]
-    pub n: u64,
-}
 
 type Tx = broadcast::Sender<Utf8Bytes>;
 
@@ -64,24 +51,6 @@ async fn bcast(s: WebSocket, tx: Tx) {
     out.abort();
 }
 
-struct E;
-type S = Pin<Box<dyn futures_util::Stream<Item = Result<Msg, Status>> + Send>>;
-#[tonic::async_trait]
-impl pb::echo_server::Echo for E {
-    type DownStream = S;
-    type BidiStream = S;
-    async fn unary(&self, r: Request<Msg>) -> Result<Rsp<Msg>, Status> {
-        Ok(Rsp::new(r.into_inner()))
-    }
-    async fn down(&self, r: Request<Msg>) -> Result<Rsp<S>, Status> {
-        let m = r.into_inner();
-        Ok(Rsp::new(Box::pin(tokio_stream::iter((0..m.n).map(move |_| Ok(m.clone()))))))
-    }
-    async fn bidi(&self, r: Request<Streaming<Msg>>) -> Result<Rsp<S>, Status> {
-        Ok(Rsp::new(Box::pin(r.into_inner())))
-    }
-}
-
 async fn http(port: u16) {
     let (tx, _) = broadcast::channel::<Utf8Bytes>(4096);
     let app = axum::Router::new()
@@ -115,74 +84,6 @@ async fn http(port: u16) {
     .unwrap();
 }
 
-fn cpu() -> f64 {
-    let s = std::fs::read_to_string("/proc/self/stat").unwrap();
-    let v: Vec<&str> = s[s.rfind(')').unwrap() + 2..].split(' ').collect();
-    (v[11].parse::<f64>().unwrap() + v[12].parse::<f64>().unwrap()) / 100.0
-}
-async fn client(addr: String, mode: String, conc: usize, secs: f64, size: usize) {
-    let n = Arc::new(AtomicU64::new(0));
-    let lat = Arc::new(std::sync::Mutex::new(Vec::<u32>::new()));
-    let ch = tonic::transport::Endpoint::from_shared(format!("http://{addr}"))
-        .unwrap()
-        .tcp_nodelay(true)
-        .connect()
-        .await
-        .unwrap();
-    let (t0, c0) = (Instant::now(), cpu());
-    let end = t0 + Duration::from_secs_f64(secs);
-    let mut js = Vec::new();
-    for _ in 0..conc {
-        let (n, lat, mode, ch) = (n.clone(), lat.clone(), mode.clone(), ch.clone());
-        js.push(tokio::spawn(async move {
-            let mut c = pb::echo_client::EchoClient::new(ch);
-            let m = Msg { body: vec![7; size], n: 1000 };
-            let mut l = Vec::new();
-            while Instant::now() < end {
-                let t = Instant::now();
-                match mode.as_str() {
-                    "unary" => {
-                        c.unary(m.clone()).await.unwrap();
-                        n.fetch_add(1, Relaxed);
-                    }
-                    "down" => {
-                        let mut s = c.down(m.clone()).await.unwrap().into_inner();
-                        while let Some(_x) = s.message().await.unwrap() {
-                            n.fetch_add(1, Relaxed);
-                        }
-                    }
-                    _ => {
-                        let mm = m.clone();
-                        let mut s = c
-                            .bidi(tokio_stream::iter((0..1000).map(move |_| mm.clone())))
-                            .await
-                            .unwrap()
-                            .into_inner();
-                        while let Some(_x) = s.message().await.unwrap() {
-                            n.fetch_add(1, Relaxed);
-                        }
-                    }
-                }
-                l.push(t.elapsed().as_micros() as u32);
-            }
-            lat.lock().unwrap().extend(l);
-        }));
-    }
-    for j in js {
-        j.await.unwrap();
-    }
-    let (w, k) = (t0.elapsed().as_secs_f64(), n.load(Relaxed));
-    let mut l = lat.lock().unwrap();
-    l.sort();
-    println!(
-        "mode={mode} conc={conc} msgs={k} rate={:.0} cli_us={:.2} call_p50_us={} call_p99_us={}",
-        k as f64 / w,
-        (cpu() - c0) * 1e6 / k as f64,
-        l[l.len() / 2],
-        l[l.len() * 99 / 100]
-    );
-}
-
 fn main() {
     let a: Vec<String> = std::env::args().collect();
     let g = |i: usize, d: &str| a.get(i).cloned().unwrap_or(d.into());
@@ -191,22 +92,16 @@ fn main() {
     };
     match g(1, "").as_str() {
         "http" => mk(g(3, "1").parse().unwrap()).block_on(http(g(2, "8080").parse().unwrap())),
-        "grpc" => mk(g(3, "1").parse().unwrap()).block_on(async {
-            let addr = format!("127.0.0.1:{}", g(2, "50051")).parse().unwrap();
-            tonic::transport::Server::builder()
-                .tcp_nodelay(true)
-                .add_service(pb::echo_server::EchoServer::new(E))
-                .serve(addr)
-                .await
-                .unwrap()
-        }),
-        "grpc-client" => mk(1).block_on(client(
+        "grpc" => mk(g(3, "1").parse().unwrap()).block_on(calls::serve(g(2, "50051").parse().unwrap())),
+        "grpc-client" => mk(1).block_on(calls::client(
             g(2, ""),
             g(3, "unary"),
             g(4, "1").parse().unwrap(),
-            g(5, "3").parse().unwrap(),
-            g(6, "128").parse().unwrap(),
+            g(5, "1").parse().unwrap(),
+            g(6, "3").parse().unwrap(),
+            g(7, "128").parse().unwrap(),
         )),
+        "bodies" => calls::bodies(g(2, ".").as_ref()),
         _ => eprintln!("see the head of swref/src/main.rs"),
     }
 }

@@ -117,10 +117,16 @@ pub trait HttpUpstream: Send + Sync {
     fn healthy(&self) -> std::result::Result<(), String>;
 }
 
+/// The body of an upstream's response. The error of a stream that was reset has an `h2::Error` in its chain.
+pub type ReplyBody = Pin<Box<dyn http_body::Body<Data = Bytes, Error = BodyError> + Send>>;
+
+/// Why a body broke off.
+pub type BodyError = Box<dyn std::error::Error + Send + Sync>;
+
 /// A response of an upstream.
 pub struct HttpReply {
     /// Head and body.
-    pub response: http::Response<RequestBody>,
+    pub response: http::Response<ReplyBody>,
     /// To be told how it went; dropping it untold says that nothing can be concluded (the caller left).
     pub verdict: Verdict,
 }

@@ -5,6 +5,7 @@ use crate::access::{From, Idempotency};
 use sb_core::groups::Start;
 use sb_core::model::{Error, JobId, Kind, Result, message};
 use std::ops::RangeInclusive;
+use std::time::Duration;
 use xxhash_rust::xxh3::Xxh3;
 
 /// The context of a trace: metadata that is kept as headers of what is published or submitted with it.
@@ -36,6 +37,16 @@ pub fn parse_duration(text: &str) -> Option<u64> {
         _ => return None,
     };
     number.parse::<u64>().ok()?.checked_mul(factor).filter(|ms| *ms <= MAX_DURATION_MS)
+}
+
+/// How long a call may take, as the header `Sb-Timeout` says it. Errors: SB0201 for what is no duration.
+pub fn timeout(headers: &http::HeaderMap) -> Result<Option<Duration>> {
+    let Some(value) = headers.get("sb-timeout") else { return Ok(None) };
+    let ms = value.to_str().ok().and_then(parse_duration).ok_or_else(|| {
+        Error::invalid(format!("Sb-Timeout: {value:.40?} is no duration"))
+            .fix("Write 250ms, 30s, 10m, 1h or 7d")
+    })?;
+    Ok(Some(Duration::from_millis(ms)))
 }
 
 /// Writes a duration in the largest unit that divides it.

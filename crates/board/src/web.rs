@@ -18,7 +18,10 @@ const DISCARD: Duration = Duration::from_secs(5);
 const DISCARD_BYTES: usize = 16 << 20;
 
 /// A whole body of at most `limit` bytes. Errors: too large (SB0205), stopped coming, broken off.
-pub async fn collect(body: &mut RequestBody, limit: usize) -> Result<Bytes> {
+pub async fn collect<B>(body: &mut B, limit: usize) -> Result<Bytes>
+where
+    B: http_body::Body<Data = Bytes, Error: std::fmt::Display> + Unpin,
+{
     let too_large = || {
         Error::new(Kind::TooLarge, "SB0205", format!("the body is larger than {limit} bytes"))
             .fix("Send less at once, or raise the limit")
@@ -61,7 +64,7 @@ pub async fn spend(body: &mut RequestBody, response: &mut Response<Body>) {
     }
 }
 
-async fn discard(body: &mut RequestBody) {
+async fn discard(body: &mut (impl http_body::Body<Data = Bytes> + Unpin)) {
     let read = async {
         let mut left = DISCARD_BYTES;
         while left > 0 {

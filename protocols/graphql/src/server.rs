@@ -161,7 +161,10 @@ async fn post(
             refused(form, StatusCode::BAD_REQUEST, Fault::refused(Refusal::Request, text))
         }
         Ok(Asked::Batch(asks)) => {
-            let terms = terms(parts);
+            let terms = match terms(parts) {
+                Ok(terms) => terms,
+                Err(error) => return refused(form, StatusCode::BAD_REQUEST, Fault::of(&error)),
+            };
             let runs = asks.into_iter().map(|ask| async {
                 let ready = front::prepare(access, ask).and_then(no_subscription);
                 match ready {
@@ -200,7 +203,10 @@ async fn one(
     token: Option<String>,
     ask: Ask,
 ) -> http::Response<Body> {
-    let terms = terms(parts);
+    let terms = match terms(parts) {
+        Ok(terms) => terms,
+        Err(error) => return refused(form, StatusCode::BAD_REQUEST, Fault::of(&error)),
+    };
     let id = ask.extensions.get("operationId").and_then(|id| id.as_str()).map(str::to_owned);
     let ready = front::prepare(access, ask);
     if parts.method != Method::POST
@@ -349,17 +355,18 @@ const KEPT_BACK: [&str; 26] = [
     single::TOKEN,
 ];
 
-/// What the headers say about the calls.
-pub(crate) fn terms(parts: &Parts) -> Terms {
+/// What the headers say about the calls. Errors: SB0201 for a timeout that is none.
+pub(crate) fn terms(parts: &Parts) -> sb_core::model::Result<Terms> {
+    let timeout = sb_board::request::timeout(&parts.headers)?;
     let mut terms = Terms { metadata: metadata(&parts.headers), ..Terms::default() };
+    terms.timeout_ms = timeout.and_then(|most| u64::try_from(most.as_millis()).ok());
     let text = |name: &str| parts.headers.get(name).and_then(|value| value.to_str().ok());
-    terms.timeout_ms = text("sb-timeout").and_then(duration);
     let prefer = parts.headers.get_all("prefer").iter().filter_map(|value| value.to_str().ok());
     terms.as_jobs = prefer
         .flat_map(|value| value.split(','))
         .any(|item| item.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("respond-async"));
     terms.idempotency = text("idempotency-key").map(|key| key.trim_matches('"').to_owned());
-    terms
+    Ok(terms)
 }
 
 /// The caller's own headers.
@@ -376,20 +383,6 @@ pub(crate) fn metadata(headers: &HeaderMap) -> HeaderMap {
         }
     }
     out
-}
-
-/// `500ms`, `5s`, `2m`, or seconds.
-fn duration(text: &str) -> Option<u64> {
-    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
-    let (number, unit) = text.split_at_checked(digits)?;
-    let factor = match unit {
-        "ms" => 1,
-        "s" | "" => 1_000,
-        "m" => 60_000,
-        "h" => 3_600_000,
-        _ => return None,
-    };
-    number.parse::<u64>().ok()?.checked_mul(factor)
 }
 
 /// A whole body. A length beyond the limit is refused before anything is read.

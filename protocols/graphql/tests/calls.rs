@@ -246,6 +246,9 @@ async fn errors_of_calls_keep_code_details_and_place() {
     // The caller's time is the calls' time.
     let (_, answer) = ask_with(&site, "\r\nSb-Timeout: 50ms", json!({ "query": "{ slow }" })).await;
     assert_eq!(code(&answer), "DEADLINE_EXCEEDED");
+    // One that is none is refused: whoever sends it wants a bound.
+    let (_, answer) = ask_with(&site, "\r\nSb-Timeout: soon", json!({ "query": "{ ping }" })).await;
+    assert!(answer["errors"][0]["message"].as_str().unwrap().contains("duration"), "{answer}");
     // Its own headers go with the calls; those of the transport do not.
     let (_, answer) = ask_with(&site, "\r\nX-Name: me", json!({ "query": "{ whoAmI ping }" })).await;
     assert_eq!(answer["data"], json!({ "whoAmI": "me", "ping": true }));

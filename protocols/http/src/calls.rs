@@ -161,6 +161,7 @@ fn answer(entry: &Entry, found: &Match, message: &[u8]) -> Result<Response<Body>
             "SB0410",
             format!("the answer of {} cannot be shown as JSON: {e}", entry.path),
         )
+        .fix("Make description and service agree; over gRPC its bytes come as they are")
     })?;
     let mut response = Response::new(Body::from(reply.body));
     set(&mut response, header::CONTENT_TYPE, &reply.content_type);

@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderValue, Method, Request, header};
 use http_body::Body as _;
 use sb_board::Access;
 use sb_board::call::{Call, Code, Codec, Detail, End, Part, Provider, Reply, Status};
-use sb_board::mount::{Body, BoxFuture, Dialer, HttpUpstream, RequestBody, Target, Verdict};
+use sb_board::mount::{Body, BoxFuture, Dialer, HttpUpstream, ReplyBody, Target, Verdict};
 use sb_core::model::Result;
 use sb_schema::rest::{Binding, Match};
 use sb_schema::{Options, Unknown};
@@ -97,6 +97,7 @@ impl Upstream {
             let lines = Lines {
                 body,
                 buffer: BytesMut::new(),
+                looked: 0,
                 most,
                 verdict: Some(sent.verdict),
                 binding,
@@ -162,7 +163,7 @@ fn failure(status: http::StatusCode, body: &[u8]) -> Status {
     }
 }
 
-async fn next(body: &mut RequestBody) -> std::result::Result<Option<Bytes>, Status> {
+async fn next(body: &mut ReplyBody) -> std::result::Result<Option<Bytes>, Status> {
     loop {
         let frame = std::future::poll_fn(|cx| std::pin::Pin::new(&mut *body).poll_frame(cx)).await;
         match frame {
@@ -183,7 +184,7 @@ fn too_large(most: usize) -> Status {
     Status::new(Code::ResourceExhausted, format!("the service's answer is larger than {most} bytes"))
 }
 
-async fn collect(mut body: RequestBody, most: usize) -> std::result::Result<Bytes, Status> {
+async fn collect(mut body: ReplyBody, most: usize) -> std::result::Result<Bytes, Status> {
     let mut all = BytesMut::new();
     while let Some(data) = next(&mut body).await? {
         if all.len() + data.len() > most {
@@ -196,8 +197,10 @@ async fn collect(mut body: RequestBody, most: usize) -> std::result::Result<Byte
 
 /// An answer of one message a line.
 struct Lines {
-    body: RequestBody,
+    body: ReplyBody,
     buffer: BytesMut,
+    /// So many bytes of it are known to have no line's end.
+    looked: usize,
     most: usize,
     verdict: Option<Verdict>,
     binding: Arc<Binding>,
@@ -232,7 +235,10 @@ impl Lines {
 
     async fn line(&mut self) -> std::result::Result<Option<Bytes>, Status> {
         loop {
-            let line = match self.buffer.iter().position(|b| *b == b'\n') {
+            let new = self.buffer.get(self.looked..).unwrap_or_default();
+            let end = new.iter().position(|b| *b == b'\n').map(|end| self.looked + end);
+            self.looked = if end.is_some() { 0 } else { self.buffer.len() };
+            let line = match end {
                 Some(end) => self.buffer.split_to(end + 1),
                 None if self.buffer.len() > self.most => return Err(too_large(self.most)),
                 None => match next(&mut self.body).await? {

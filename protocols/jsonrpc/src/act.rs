@@ -31,7 +31,7 @@ pub(crate) struct Caller {
     /// Metadata for every call.
     pub(crate) metadata: HeaderMap,
     /// How long a call may take that does not say so itself.
-    pub(crate) timeout: Option<Duration>,
+    pub(crate) timeout: Result<Option<Duration>, Error>,
     /// Whether answers may stream.
     pub(crate) streams: bool,
 }
@@ -182,7 +182,8 @@ impl Caller {
         }
         let mut metadata = self.metadata.clone();
         extension.add_metadata(&mut metadata)?;
-        let timeout = extension.timeout().or(self.timeout).or(request.id.is_none().then_some(UNWATCHED));
+        let most = self.timeout.clone().map_err(|error| failed(error.into()))?;
+        let timeout = extension.timeout().or(most).or(request.id.is_none().then_some(UNWATCHED));
         let as_job = extension.job(&path, &message).map_err(failed)?;
         let call = Call {
             metadata,

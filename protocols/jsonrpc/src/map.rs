@@ -186,33 +186,20 @@ impl<'de> Deserialize<'de> for Span {
         let given = Given::deserialize(from)?;
         let span = match &given {
             Given::Seconds(seconds) => Some(Duration::from_secs(u64::from(*seconds))),
-            Given::Text(text) => span(text),
+            Given::Text(text) => sb_board::request::parse_duration(text).map(Duration::from_millis),
         };
         span.map(Span)
             .ok_or_else(|| serde::de::Error::custom("a duration is written as 250ms, 5s, 10m or 1h"))
     }
 }
 
-/// Reads `250ms`, `30s`, `10m`, `1h`, `7d`; a bare integer is seconds.
-pub fn span(text: &str) -> Option<Duration> {
-    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
-    let (number, unit) = text.split_at_checked(digits)?;
-    let factor: u64 = match unit {
-        "ms" => 1,
-        "s" | "" => 1_000,
-        "m" => 60_000,
-        "h" => 3_600_000,
-        "d" => 86_400_000,
-        _ => return None,
-    };
-    let ms = u64::from(number.parse::<u32>().ok()?).checked_mul(factor)?;
-    Some(Duration::from_millis(ms.min(100 * 366 * 86_400_000)))
-}
-
 impl Extension {
     /// Reads it.
     pub fn read(text: Option<&str>) -> Result<Extension, Fault> {
         let Some(text) = text else { return Ok(Extension::default()) };
+        if !text.trim_start().starts_with('{') {
+            return Err(Fault::invalid(Some("the member sb is no object")));
+        }
         serde_json::from_str(text).map_err(|error| Fault::invalid(Some(&format!("the member sb: {error}"))))
     }
 

@@ -89,7 +89,7 @@ pub fn refuse(request: &http::Request<RequestBody>, error: &Error) -> Option<Res
 }
 
 fn caller(access: sb_board::Access, service: Option<String>, headers: &HeaderMap, streams: bool) -> Caller {
-    let timeout = headers.get("sb-timeout").and_then(|value| map::span(value.to_str().ok()?));
+    let timeout = sb_board::request::timeout(headers);
     Caller { access, service, metadata: map::metadata(headers), timeout, streams }
 }
 

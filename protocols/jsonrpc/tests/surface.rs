@@ -431,3 +431,22 @@ async fn a_service_behind_another_server() {
     let down = ask(&front, "toy.v1.Toy/Greet", json!({ "name": "Ada" })).await;
     assert_eq!(down["error"]["code"], -32014, "{down}");
 }
+
+/// A bound that cannot be understood is no bound: the call is refused.
+#[tokio::test(flavor = "multi_thread")]
+async fn bounds_that_are_none_are_refused() {
+    let server = start().await;
+    rpc::serve(&server).await;
+    let call = json!({ "jsonrpc": "2.0", "method": "toy.v1.Toy/Greet", "params": { "name": "x" }, "id": 1 });
+    for (timeout, code) in [("1e3s", -32602), ("-1s", -32602), ("99999999999999999999", -32602), ("5s", 0)] {
+        let mut client = Raw::connect(server.addr).await;
+        let headers = format!("{JSON}Sb-Timeout: {timeout}\r\n");
+        let (_, body) = client.http("POST", "/rpc", &headers, call.to_string().as_bytes()).await;
+        let answer: Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!(answer["error"]["code"].as_i64().unwrap_or(0), code, "{timeout}: {answer}");
+    }
+    let mut list = call.clone();
+    list["sb"] = json!([]);
+    let (_, body) = post(&server, "/rpc", &list.to_string()).await;
+    assert!(body.contains("-32600"), "{body}");
+}

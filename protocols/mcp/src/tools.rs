@@ -32,6 +32,9 @@ const MAX_ITEMS: usize = 1_000;
 const MAX_ITEM_BYTES: usize = 1 << 20;
 /// … that have come within this time, unless the caller says how long.
 const STREAM_TIME: Duration = Duration::from_secs(30);
+/// How long a call may take whose caller does not say so: who has gone without cancelling leaves nothing behind for longer. Jobs have bounds of
+/// their own.
+const PATIENCE: Duration = Duration::from_secs(600);
 /// The longest text of a progress notification.
 const MAX_TEXT: usize = 4_096;
 
@@ -82,7 +85,7 @@ pub(crate) async fn call(
     let token = context.meta.get_progress_token();
     let level = context.meta.log_level().or_else(|| handler.level());
     let telling = Telling { peer: context.peer.clone(), token, told: 0, level };
-    let (metadata, timeout) = said(&context);
+    let (metadata, timeout) = said(&context).map_err(|error| map::error(&error))?;
     let call = Call {
         metadata,
         deadline: timeout.map(|timeout| Instant::now() + timeout),
@@ -98,10 +101,10 @@ pub(crate) async fn call(
 }
 
 /// Metadata and time limit of a call, from the headers of the request and the trace context of its `_meta`.
-fn said(context: &RequestContext<RoleServer>) -> (HeaderMap, Option<Duration>) {
+fn said(context: &RequestContext<RoleServer>) -> Result<(HeaderMap, Option<Duration>), Error> {
     let mut metadata = HeaderMap::new();
     let parts = context.extensions.get::<http::request::Parts>();
-    let timeout = parts.and_then(|parts| parts.headers.get("sb-timeout")?.to_str().ok()?.parse().ok());
+    let timeout = parts.map(|parts| sb_board::request::timeout(&parts.headers)).transpose()?.flatten();
     for (name, value) in parts.iter().flat_map(|parts| &parts.headers) {
         if name.as_str().starts_with("x-") {
             metadata.append(name, value.clone());
@@ -113,7 +116,7 @@ fn said(context: &RequestContext<RoleServer>) -> (HeaderMap, Option<Duration>) {
             metadata.insert(name, value);
         }
     }
-    (metadata, timeout.map(Duration::from_secs))
+    Ok((metadata, timeout))
 }
 
 async fn perform(
@@ -129,7 +132,10 @@ async fn perform(
     }
     let reply = match entry.service.provider.by_job() {
         ByJob::Worked => by_job(access, call, telling).await?,
-        ByJob::Called | ByJob::Refused => access.call(call).await?,
+        ByJob::Called | ByJob::Refused => {
+            let until = call.deadline.unwrap_or_else(|| Instant::now() + PATIENCE);
+            access.call(Call { deadline: Some(until), ..call }).await?
+        }
     };
     let (_, message, _) = reply.one().await;
     map::answer(entry, &message?)

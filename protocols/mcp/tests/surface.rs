@@ -193,3 +193,23 @@ async fn batches_of_the_first_revision() {
     let later = format!("{mine}MCP-Protocol-Version: 2025-06-18\r\n");
     assert_eq!(send(&server, "POST", &later, &batch).await.0, 400);
 }
+
+/// The header's forms are those of every protocol; one beyond all clocks is refused like one that is none.
+#[tokio::test(flavor = "multi_thread")]
+async fn bounds_of_calls() {
+    let server = start().await;
+    rpc::serve(&server).await;
+    let (header, _) = session(&server, "", "2025-06-18").await;
+    let call =
+        |id, tool: &str| request(id, "tools/call", json!({ "name": tool, "arguments": { "name": "x" } }));
+    for (id, timeout) in [(10, "18446744073709551615"), (11, "soon"), (12, "-1s")] {
+        let header = format!("{header}Sb-Timeout: {timeout}\r\n");
+        let (_, _, messages) = send(&server, "POST", &header, &call(id, "toy_v1_Toy_Greet")).await;
+        let answer = messages.iter().find(|m| m["id"] == id).expect("an answer");
+        assert!(answer["error"]["message"].as_str().unwrap().contains("duration"), "{answer}");
+    }
+    let header = format!("{header}Sb-Timeout: 50ms\r\n");
+    let (_, _, messages) = send(&server, "POST", &header, &call(13, "toy_v1_Toy_Hang")).await;
+    let answer = messages.iter().find(|m| m["id"] == 13).expect("an answer");
+    assert_eq!(answer["result"]["_meta"]["switchboard/error"]["code"], "DEADLINE_EXCEEDED", "{answer}");
+}

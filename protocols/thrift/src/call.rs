@@ -6,7 +6,7 @@ use crate::wire::{Envelope, Event, Head, Incoming, Kind, Proto, Reader, WireErro
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use sb_board::call::{Call, Codec, Services, Status};
-use sb_board::request::parse_duration;
+use sb_board::request::timeout;
 use sb_board::{Access, Board};
 use sb_core::model::Error;
 use std::sync::Arc;
@@ -145,8 +145,7 @@ async fn perform(
             Some(_) => return application(Application::ProtocolError, fault.to_string()),
         },
     };
-    let wanted = metadata.get("sb-timeout").and_then(|value| parse_duration(value.to_str().ok()?));
-    let wanted = wanted.map_or(PATIENCE, Duration::from_millis);
+    let wanted = timeout(&metadata).map_err(Status::from)?.unwrap_or(PATIENCE);
     let call = Call {
         metadata: only_metadata(&metadata),
         deadline: Some(Instant::now() + wanted),

@@ -2,7 +2,9 @@
 
 use super::*;
 use crate::call::services::Entry;
-use crate::call::{ByJob, Call, Code, Codec, End, Part, Reply, Status, Workers, convert, jobs, meter};
+use crate::call::{
+    ByJob, Call, Code, Codec, End, Part, Reply, Status, Workers, convert, jobs, metadata, meter,
+};
 use sb_core::jobs::{MethodPolicy, State, What};
 use sb_core::model::Header;
 use std::collections::VecDeque;
@@ -38,11 +40,14 @@ impl Access {
     /// Calls a method. The deadline is the caller's or the service's, whichever is sooner. A method that the schema does not describe is
     /// served by workers, if it was declared.
     pub async fn call(&self, mut call: Call) -> std::result::Result<Reply, Status> {
+        metadata::clean(&mut call.metadata);
         let services = self.board.services();
         let entry = services.method(&call.method).cloned();
         drop(services);
-        if !entry.as_ref().is_some_and(|e| e.service.provider.checks_rights()) {
-            self.check_method(Verb::Call, &call.method)?;
+        match &entry {
+            Some(entry) if entry.service.provider.checks_rights() => {}
+            Some(Entry { address: Some(address), .. }) => self.check(Verb::Call, address)?,
+            _ => self.check_method(Verb::Call, &call.method)?,
         }
         let Some(entry) = entry else { return self.call_undescribed(call).await };
         call.streaming = entry.streaming();
@@ -62,7 +67,8 @@ impl Access {
             Some(at) => tokio::time::timeout_at(at, called).await.unwrap_or_else(|_| Err(meter::too_late())),
         };
         match replied {
-            Ok(reply) => {
+            Ok(mut reply) => {
+                metadata::clean(&mut reply.metadata);
                 let reply =
                     if spoken == codec { reply } else { convert::reply(&entry, reply, spoken, codec) };
                 Ok(meter::watch(reply, Some(running), deadline))
@@ -94,6 +100,7 @@ impl Access {
         mut call: Call,
         how: AsJob,
     ) -> std::result::Result<(JobView, bool), Status> {
+        metadata::clean(&mut call.metadata);
         self.check_method(Verb::Call, &call.method)?;
         let entry = self.board.services().method(&call.method).cloned();
         let refused = |why: &str| {

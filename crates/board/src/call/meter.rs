@@ -1,6 +1,6 @@
 //! Counts a method's calls: how many, how they ended, how long they took. Labels are the names of described methods, so the set is closed.
 
-use super::{Code, End, Part, Parts, Reply, Status};
+use super::{Code, End, Part, Parts, Reply, Status, metadata};
 use futures_util::Stream;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -137,7 +137,8 @@ impl Stream for Watched {
                 _ => return Poll::Pending,
             },
         };
-        if let Part::End(End { status, .. }) = &mut part {
+        if let Part::End(End { status, trailers }) = &mut part {
+            metadata::clean(trailers);
             if let Some(running) = &mut this.running {
                 running.end(status.as_ref());
             }

@@ -12,6 +12,7 @@
 
 pub(crate) mod convert;
 pub(crate) mod jobs;
+pub(crate) mod metadata;
 pub(crate) mod meter;
 mod retry;
 pub mod services;

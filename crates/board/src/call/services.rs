@@ -3,6 +3,7 @@
 
 use super::{Meter, Provider, Streaming};
 use foldhash::HashMap;
+use sb_core::model::Address;
 use sb_schema::{Idempotency, Method, Schema};
 use std::any::{Any, TypeId};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -34,6 +35,8 @@ pub struct Entry {
     pub method: Arc<Method>,
     /// Counts its calls.
     pub meter: Arc<Meter>,
+    /// What grants on it are written for; `None` for a path that is too long to be granted.
+    pub(crate) address: Option<Address>,
 }
 
 impl Entry {
@@ -74,7 +77,8 @@ impl Services {
                 let known = before.and_then(|b| b.methods.get(&*method.path));
                 let path: Arc<str> = known.map_or_else(|| method.path.as_str().into(), |e| e.path.clone());
                 let meter = known.map_or_else(Arc::default, |e| e.meter.clone());
-                let entry = Entry { path: path.clone(), service: service.clone(), method, meter };
+                let address = crate::auth::method_address(&path).ok();
+                let entry = Entry { path: path.clone(), service: service.clone(), method, meter, address };
                 table.methods.insert(path, entry);
             }
             table.services.push(service);

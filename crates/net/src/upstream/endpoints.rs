@@ -1,7 +1,9 @@
 //! The endpoints of a target: resolving, choosing, leaving out those in trouble.
 
+use super::h2::Stream;
 use super::invalid;
 use arc_swap::ArcSwap;
+use http::uri::Authority;
 use sb_board::call::{Code, Status};
 use sb_board::mount::{Balance, Target, Verdict};
 use sb_core::model::Result;
@@ -23,6 +25,8 @@ const OUT_MOST: Duration = Duration::from_secs(60);
 pub(super) struct Endpoint {
     pub(super) host: Arc<str>,
     pub(super) addr: SocketAddr,
+    /// What requests are addressed to; `None` for a host that no URI can hold.
+    pub(super) authority: Option<Authority>,
     running: AtomicUsize,
     failures: AtomicU32,
     ejections: AtomicU32,
@@ -62,9 +66,12 @@ impl Drop for Running {
 }
 
 impl Running {
-    /// What the protocol will say of how it went.
-    pub(super) fn verdict(self) -> Verdict {
-        Verdict(Box::new(move |good| self.all.judge(&self.endpoint, good)))
+    /// What the protocol will say of how it went. `stream` is held as long.
+    pub(super) fn verdict(self, stream: Option<Stream>) -> Verdict {
+        Verdict(Box::new(move |good| {
+            let _counted = &stream;
+            self.all.judge(&self.endpoint, good);
+        }))
     }
 
     pub(super) fn judge(&self, good: bool) {
@@ -257,9 +264,13 @@ impl Endpoints {
 
 impl Endpoint {
     fn new(host: Arc<str>, addr: SocketAddr) -> Endpoint {
+        let v6 = addr.is_ipv6() && host.contains(':');
+        let authority =
+            if v6 { format!("[{host}]:{}", addr.port()) } else { format!("{host}:{}", addr.port()) };
         Endpoint {
             host,
             addr,
+            authority: authority.try_into().ok(),
             running: AtomicUsize::new(0),
             failures: AtomicU32::new(0),
             ejections: AtomicU32::new(0),

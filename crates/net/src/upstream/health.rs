@@ -1,10 +1,10 @@
 //! Asks the endpoints of a target how they are, every few seconds, as long as the pool lives.
 
 use super::http::Upstream;
-use bytes::{BufMut as _, Bytes, BytesMut};
+use bytes::{BufMut as _, BytesMut};
 use http::{HeaderValue, Request, header};
-use http_body_util::{BodyExt as _, Limited};
-use sb_board::mount::{Body, Health};
+use http_body_util::BodyExt as _;
+use sb_board::mount::{Body, Health, ReplyBody};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -12,6 +12,8 @@ use std::time::Duration;
 const PAUSE: Duration = Duration::from_secs(5);
 /// How long an endpoint may take to answer.
 const PATIENCE: Duration = Duration::from_secs(3);
+/// The longest answer that is read.
+const LONGEST: usize = 4 * 1024;
 
 /// Begins to watch. Outside a runtime (a config that is only checked) nothing is watched.
 pub(super) fn watch(upstream: &Arc<Upstream>, health: Health) {
@@ -27,7 +29,11 @@ async fn rounds(upstream: Weak<Upstream>, health: Health) {
             if upstream.endpoints().refresh().await.is_ok() {
                 for endpoint in upstream.endpoints().list().iter() {
                     let asked = tokio::time::timeout(PATIENCE, async {
-                        match upstream.on(endpoint, question(&health)).await {
+                        let mut question = question(&health);
+                        if upstream.prefix(question.uri_mut()).is_err() {
+                            return false;
+                        }
+                        match upstream.on(endpoint, question, None).await {
                             Ok((response, _counted)) => well(response, &health).await,
                             Err(_) => false,
                         }
@@ -69,18 +75,25 @@ fn question(health: &Health) -> Request<Body> {
     request
 }
 
-async fn well(response: http::Response<hyper::body::Incoming>, health: &Health) -> bool {
+async fn well(response: http::Response<ReplyBody>, health: &Health) -> bool {
     let success = response.status().is_success();
-    let Ok(body) = Limited::new(response.into_body(), 4 * 1024).collect().await else { return false };
+    let (mut body, mut said) = (response.into_body(), BytesMut::new());
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame.map(|frame| frame.into_data().unwrap_or_default()) else { return false };
+        if said.len() + data.len() > LONGEST {
+            return false;
+        }
+        said.extend_from_slice(&data);
+    }
     match health {
         // HealthCheckResponse { status = 1: SERVING = 1 }.
-        Health::Grpc(_) => success && serving(&body.to_bytes()),
+        Health::Grpc(_) => success && serving(&said),
         _ => success,
     }
 }
 
-fn serving(message: &Bytes) -> bool {
-    matches!(message.as_ref(), [0, 0, 0, 0, _, 8, 1, ..])
+fn serving(message: &[u8]) -> bool {
+    matches!(message, [0, 0, 0, 0, _, 8, 1, ..])
 }
 
 #[cfg(test)]
@@ -89,8 +102,8 @@ mod tests {
 
     #[test]
     fn answers() {
-        assert!(serving(&Bytes::from_static(&[0, 0, 0, 0, 2, 8, 1])));
-        assert!(!serving(&Bytes::from_static(&[0, 0, 0, 0, 2, 8, 2])));
-        assert!(!serving(&Bytes::new()));
+        assert!(serving(&[0, 0, 0, 0, 2, 8, 1]));
+        assert!(!serving(&[0, 0, 0, 0, 2, 8, 2]));
+        assert!(!serving(&[]));
     }
 }

@@ -1,19 +1,19 @@
-//! HTTP to upstreams: a few multiplexed HTTP/2 connections for each endpoint, or a pool of HTTP/1.1 ones.
+//! HTTP to upstreams: a few shared HTTP/2 connections (`h2`) for each endpoint, or a pool of HTTP/1.1 ones.
 
-use super::endpoints::{Endpoint, Endpoints, Running};
+use super::endpoints::{Endpoint, Endpoints};
+use super::h2::{Shared, Stream};
 use super::{Way, health};
 use bytes::Bytes;
 use foldhash::HashMap;
 use http::uri::{PathAndQuery, Scheme};
-use http::{HeaderValue, Request, Uri, Version, header};
-use hyper::client::conn::{TrySendError, http1, http2};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use http::{HeaderMap, HeaderValue, Method, Request, Uri, Version, header, uri};
+use http_body_util::BodyExt as _;
+use hyper::client::conn::{TrySendError, http1};
+use hyper_util::rt::TokioIo;
 use sb_board::call::{Code, Status};
-use sb_board::mount::{Body, BoxFuture, Health, HttpReply, HttpUpstream, RequestBody, Target, Verdict};
+use sb_board::mount::{Body, BodyError, BoxFuture, Health, HttpReply, HttpUpstream, ReplyBody, Target};
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 /// Another HTTP/2 connection is made when each has so many streams …
 const STREAMS: usize = 100;
@@ -51,31 +51,17 @@ struct Open {
     h1: Vec<http1::SendRequest<Body>>,
 }
 
-/// An HTTP/2 connection and how many streams it has.
-#[derive(Clone)]
-struct Shared {
-    sender: http2::SendRequest<Body>,
-    streams: Arc<AtomicUsize>,
-}
-
-/// Counts a stream as long as it lives.
-pub(super) struct Stream(Arc<AtomicUsize>);
-
-impl Drop for Stream {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Relaxed);
-    }
-}
-
 enum Sender {
     H1(http1::SendRequest<Body>),
-    H2(http2::SendRequest<Body>, Stream),
+    H2(Shared, Stream),
 }
 
 /// Why a request failed.
 pub(super) enum Failed {
     /// It was surely not taken: it may go to another endpoint.
     Untaken(Option<Box<Request<Body>>>, String),
+    /// It was surely not taken, and asking again on the connection, which stays open, would only be refused again.
+    Refused(String),
     /// Nobody knows.
     Broken(String),
 }
@@ -112,33 +98,30 @@ impl Upstream {
         &self.endpoints
     }
 
-    async fn request(&self, request: Request<Body>) -> Result<HttpReply, Status> {
+    async fn request(&self, mut request: Request<Body>) -> Result<HttpReply, Status> {
         self.endpoints.refresh().await?;
-        let (parts, body) = request.into_parts();
+        self.prefix(request.uri_mut())?;
         // A body that is there as a whole can be sent again; a stream only as long as nobody has taken it.
-        let again = match &body {
-            Body::Empty => Some(None),
-            Body::Full(bytes) => Some(Some(bytes.clone())),
-            Body::Stream(_) => None,
-        };
-        let mut body = Some(body);
+        let kept = Kept::of(&request);
+        let mut next = Some(request);
         let mut tried: Vec<SocketAddr> = Vec::new();
         loop {
             let running = self.endpoints.pick(&tried)?;
             let addr = running.endpoint.addr;
-            let Some(now) = body.take() else {
+            let Some(request) = next.take() else {
                 return Err(Status::new(Code::Unavailable, "the request cannot be sent again"));
             };
-            let request = Request::from_parts(parts.clone(), now);
-            let why = match self.on(&running.endpoint, request).await {
+            let why = match self.on(&running.endpoint, request, kept.as_ref()).await {
                 Ok((response, stream)) => {
                     self.endpoints.reached();
-                    return Ok(HttpReply { response, verdict: verdict(running, stream) });
+                    return Ok(HttpReply { response, verdict: running.verdict(stream) });
                 }
                 Err(Failed::Untaken(request, why)) => {
-                    body = request
-                        .map(|r| r.into_body())
-                        .or_else(|| again.clone().map(|b| b.map_or(Body::Empty, Body::Full)));
+                    next = request.map(|request| *request).or_else(|| kept.as_ref().map(Kept::request));
+                    why
+                }
+                Err(Failed::Refused(why)) => {
+                    next = kept.as_ref().map(Kept::request);
                     why
                 }
                 Err(Failed::Broken(why)) => {
@@ -149,55 +132,48 @@ impl Upstream {
             running.judge(false);
             drop(running);
             tried.push(addr);
-            if body.is_none() || tried.len() >= self.endpoints.list().len().min(TRIES) {
+            if next.is_none() || tried.len() >= self.endpoints.list().len().min(TRIES) {
                 return Err(self.endpoints.unavailable(why));
             }
         }
     }
 
-    /// Sends to this endpoint. A connection that was idle may have been closed by the other side unseen: then the next one is used.
+    /// Puts the target's path in front, once, whatever the request's path looks like: it may be the caller's, and must not lead out of it.
+    pub(super) fn prefix(&self, uri: &mut Uri) -> Result<(), Status> {
+        if !self.prefix.is_empty() {
+            let path = uri.path_and_query().map_or("/", PathAndQuery::as_str);
+            *uri = Uri::try_from(format!("{}{path}", self.prefix))
+                .map_err(|_| Status::new(Code::InvalidArgument, "the message makes no valid path"))?;
+        }
+        Ok(())
+    }
+
+    /// Sends to this endpoint. A connection that was idle may have been closed by the other side unseen: then the next one is used, with what
+    /// was `kept` of the request if it is gone.
     pub(super) async fn on(
         &self,
         endpoint: &Endpoint,
         mut request: Request<Body>,
-    ) -> Result<(http::Response<RequestBody>, Option<Stream>), Failed> {
+        kept: Option<&Kept>,
+    ) -> Result<(http::Response<ReplyBody>, Option<Stream>), Failed> {
         let conns = lock(&self.conns).entry(endpoint.addr).or_default().clone();
-        let again = parts_of(&request);
         loop {
             let (sender, fresh) =
                 self.sender(endpoint, &conns).await.map_err(|why| Failed::Untaken(None, why))?;
             self.address(&mut request, endpoint, &sender);
             let sent = match sender {
-                Sender::H2(mut sender, stream) => {
-                    sender.try_send_request(request).await.map(|response| (response, Some(stream)))
+                Sender::H2(shared, stream) => {
+                    shared.send(request).await.map(|response| (response, Some(stream)))
                 }
-                Sender::H1(mut sender) => {
-                    let sent = sender.try_send_request(request).await;
-                    if sent.is_ok() {
-                        // Once the response has been read the connection can be used again.
-                        let conns = conns.clone();
-                        tokio::spawn(async move {
-                            if sender.ready().await.is_ok() {
-                                let mut open = lock(&conns.open);
-                                if open.h1.len() < IDLE {
-                                    open.h1.push(sender);
-                                }
-                            }
-                        });
-                    }
-                    sent.map(|response| (response, None))
-                }
+                Sender::H1(sender) => send_h1(sender, request, &conns).await.map(|response| (response, None)),
             };
-            match sent {
-                Ok(sent) => return Ok(sent),
-                Err(error) => match (judge(error), fresh) {
-                    (Failed::Untaken(Some(back), _), false) => request = *back,
-                    (Failed::Untaken(None, why), false) => match again.as_ref().map(copy) {
-                        Some(copy) => request = copy,
-                        None => return Err(Failed::Untaken(None, why)),
-                    },
-                    (failed, _) => return Err(failed),
+            match (sent, fresh) {
+                (Err(Failed::Untaken(Some(back), _)), false) => request = *back,
+                (Err(Failed::Untaken(None, why)), false) => match kept {
+                    Some(kept) => request = kept.request(),
+                    None => return Err(Failed::Untaken(None, why)),
                 },
+                (sent, _) => return sent,
             }
         }
     }
@@ -215,34 +191,20 @@ impl Upstream {
             return Ok((sender, false));
         }
         let made = self.way.connect(&endpoint.host, endpoint.addr).await?;
-        let failed = |e: hyper::Error| format!("no HTTP with {}: {e}", endpoint.addr);
         if self.h2 || made.alpn_h2() {
-            let (sender, conn) = http2::Builder::new(TokioExecutor::new())
-                .timer(TokioTimer::new())
-                .initial_stream_window_size(1 << 20)
-                .initial_connection_window_size(4 << 20)
-                .max_frame_size(64 * 1024)
-                .max_header_list_size(64 * 1024)
-                .keep_alive_interval(Duration::from_secs(30))
-                .keep_alive_timeout(Duration::from_secs(10))
-                .handshake(TokioIo::new(made.boxed()))
+            let shared = Shared::open(made.boxed())
                 .await
-                .map_err(failed)?;
-            tokio::spawn(async move {
-                if let Err(error) = conn.await {
-                    tracing::debug!(%error, "a connection to an upstream ended");
-                }
-            });
-            let streams = Arc::new(AtomicUsize::new(1));
-            lock(&conns.open).h2.push(Shared { sender: sender.clone(), streams: streams.clone() });
-            return Ok((Sender::H2(sender, Stream(streams)), true));
+                .map_err(|e| format!("no HTTP/2 with {}: {e}", endpoint.addr))?;
+            let stream = shared.stream();
+            lock(&conns.open).h2.push(shared.clone());
+            return Ok((Sender::H2(shared, stream), true));
         }
         let (sender, conn) = http1::Builder::new()
             .max_headers(256)
             .max_buf_size(256 * 1024)
             .handshake(TokioIo::new(made.boxed()))
             .await
-            .map_err(failed)?;
+            .map_err(|e| format!("no HTTP with {}: {e}", endpoint.addr))?;
         tokio::spawn(async move {
             if let Err(error) = conn.await {
                 tracing::debug!(%error, "a connection to an upstream ended");
@@ -251,51 +213,55 @@ impl Upstream {
         Ok((Sender::H1(sender), true))
     }
 
-    /// Sets scheme, authority and the path's prefix, as the version wants them.
+    /// Sets scheme and authority, as the version wants them.
     fn address(&self, request: &mut Request<Body>, endpoint: &Endpoint, sender: &Sender) {
-        let path = request.uri().path_and_query().map_or("/", PathAndQuery::as_str);
-        let path = if self.prefix.is_empty() || path.starts_with(&self.prefix) {
-            path.to_owned()
-        } else {
-            format!("{}{path}", self.prefix)
-        };
-        let authority = match &endpoint.addr {
-            SocketAddr::V6(_) if endpoint.host.contains(':') => {
-                format!("[{}]:{}", endpoint.host, endpoint.addr.port())
-            }
-            _ => format!("{}:{}", endpoint.host, endpoint.addr.port()),
-        };
-        let uri = match sender {
-            Sender::H2(..) => Uri::builder()
-                .scheme(self.scheme.clone())
-                .authority(authority.as_str())
-                .path_and_query(path)
-                .build(),
-            Sender::H1(_) => {
-                if let Ok(host) = HeaderValue::from_str(&authority) {
-                    request.headers_mut().insert(header::HOST, host);
-                }
-                Uri::builder().path_and_query(path).build()
-            }
-        };
-        if let Ok(uri) = uri {
+        let path = request.uri().path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
+        let mut parts = uri::Parts::default();
+        parts.path_and_query = Some(path);
+        let h2 = matches!(sender, Sender::H2(..));
+        if h2 {
+            parts.scheme = Some(self.scheme.clone());
+            parts.authority = endpoint.authority.clone();
+        } else if let Some(authority) = &endpoint.authority
+            && let Ok(host) = HeaderValue::from_str(authority.as_str())
+        {
+            request.headers_mut().insert(header::HOST, host);
+        }
+        if let Ok(uri) = Uri::from_parts(parts) {
             *request.uri_mut() = uri;
         }
-        *request.version_mut() =
-            if matches!(sender, Sender::H2(..)) { Version::HTTP_2 } else { Version::HTTP_11 };
+        *request.version_mut() = if h2 { Version::HTTP_2 } else { Version::HTTP_11 };
     }
+}
+
+/// Sends on a connection of HTTP/1.1, which goes back into the pool once the response has been read.
+async fn send_h1(
+    mut sender: http1::SendRequest<Body>,
+    request: Request<Body>,
+    conns: &Arc<Conns>,
+) -> Result<http::Response<ReplyBody>, Failed> {
+    let response = sender.try_send_request(request).await.map_err(judge)?;
+    let conns = conns.clone();
+    tokio::spawn(async move {
+        if sender.ready().await.is_ok() {
+            let mut open = lock(&conns.open);
+            if open.h1.len() < IDLE {
+                open.h1.push(sender);
+            }
+        }
+    });
+    Ok(response.map(|body| Box::pin(body.map_err(BodyError::from)) as ReplyBody))
 }
 
 impl Conns {
     /// An open connection with room.
     fn idle(&self) -> Option<Sender> {
         let mut open = lock(&self.open);
-        open.h2.retain(|shared| !shared.sender.is_closed());
+        open.h2.retain(|shared| !shared.is_closed());
         let full = open.h2.len() >= CONNECTIONS;
-        let least = open.h2.iter().min_by_key(|shared| shared.streams.load(Relaxed));
-        if let Some(shared) = least.filter(|shared| full || shared.streams.load(Relaxed) < STREAMS) {
-            shared.streams.fetch_add(1, Relaxed);
-            return Some(Sender::H2(shared.sender.clone(), Stream(shared.streams.clone())));
+        let least = open.h2.iter().min_by_key(|shared| shared.streams());
+        if let Some(shared) = least.filter(|shared| full || shared.streams() < STREAMS) {
+            return Some(Sender::H2(shared.clone(), shared.stream()));
         }
         while let Some(sender) = open.h1.pop() {
             if !sender.is_closed() && sender.is_ready() {
@@ -317,58 +283,44 @@ impl HttpUpstream for Handle {
     }
 }
 
-fn verdict(running: Running, stream: Option<Stream>) -> Verdict {
-    let mut verdict = running.verdict();
-    match stream {
-        None => verdict,
-        Some(stream) => Verdict(Box::new(move |good| {
-            let _counted = &stream;
-            (verdict.0)(good);
-        })),
+/// What a request that can be sent again is made of.
+pub(super) struct Kept {
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Option<Bytes>,
+}
+
+impl Kept {
+    /// `None` for a body that is a stream.
+    fn of(request: &Request<Body>) -> Option<Kept> {
+        let body = match request.body() {
+            Body::Empty => None,
+            Body::Full(bytes) => Some(bytes.clone()),
+            Body::Stream(_) => return None,
+        };
+        let (method, uri) = (request.method().clone(), request.uri().clone());
+        Some(Kept { method, uri, headers: request.headers().clone(), body })
     }
-}
 
-/// A request whose body can be sent again, if it can.
-fn parts_of(request: &Request<Body>) -> Option<(http::request::Parts, Option<Bytes>)> {
-    let body = match request.body() {
-        Body::Empty => None,
-        Body::Full(bytes) => Some(bytes.clone()),
-        Body::Stream(_) => return None,
-    };
-    let mut parts = Request::new(()).into_parts().0;
-    parts.method = request.method().clone();
-    parts.uri = request.uri().clone();
-    parts.headers = request.headers().clone();
-    Some((parts, body))
-}
-
-fn copy((parts, body): &(http::request::Parts, Option<Bytes>)) -> Request<Body> {
-    Request::from_parts(parts.clone(), body.clone().map_or(Body::Empty, Body::Full))
+    fn request(&self) -> Request<Body> {
+        let mut request = Request::new(self.body.clone().map_or(Body::Empty, Body::Full));
+        *request.method_mut() = self.method.clone();
+        *request.uri_mut() = self.uri.clone();
+        *request.headers_mut() = self.headers.clone();
+        request
+    }
 }
 
 /// Whether the other side can have taken the request.
 fn judge(mut error: TrySendError<Request<Body>>) -> Failed {
     let back = error.take_message().map(Box::new);
-    let error = error.into_error();
-    let why = reason(&error);
-    if back.is_some() || refused(&error) { Failed::Untaken(back, why) } else { Failed::Broken(why) }
-}
-
-/// `REFUSED_STREAM`, and a `GOAWAY` that does not cover the stream: by RFC 9113 §8.7 the request was not processed.
-fn refused(error: &hyper::Error) -> bool {
-    let mut source = std::error::Error::source(error);
-    while let Some(error) = source {
-        if let Some(error) = error.downcast_ref::<h2::Error>() {
-            return error.reason() == Some(h2::Reason::REFUSED_STREAM)
-                || error.is_go_away() && error.is_remote() && error.reason() == Some(h2::Reason::NO_ERROR);
-        }
-        source = error.source();
-    }
-    false
+    let why = reason(&error.into_error());
+    if back.is_some() { Failed::Untaken(back, why) } else { Failed::Broken(why) }
 }
 
 /// The whole chain of an error as a sentence.
-fn reason(error: &dyn std::error::Error) -> String {
+pub(super) fn reason(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(error) = source {

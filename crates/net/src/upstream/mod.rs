@@ -1,10 +1,11 @@
 //! Connections that this server opens itself: the [`Dialer`] that protocols are given to call upstreams.
 //!
 //! A target is one or more `host:port`; each name may resolve to several addresses, and each address is an endpoint. `endpoints` knows which of
-//! them are well and picks one; `http` multiplexes requests over HTTP/2 connections or pools HTTP/1.1 ones; `pipe` pools byte streams; `tls`
-//! encrypts; `health` asks endpoints how they are.
+//! them are well and picks one; `http` sends requests, over shared HTTP/2 connections (`h2`) or pooled HTTP/1.1 ones; `pipe` pools byte streams;
+//! `tls` encrypts; `health` asks endpoints how they are.
 
 mod endpoints;
+mod h2;
 mod health;
 mod http;
 mod pipe;

@@ -10,9 +10,8 @@ use bytes::Bytes;
 use futures_util::Stream;
 use http::{HeaderMap, StatusCode};
 use http_body::Body as _;
-use hyper::body::Incoming;
 use sb_board::call::{Code, Codec, End, Part, Reply, Status};
-use sb_board::mount::{HttpReply, Verdict};
+use sb_board::mount::{BodyError, HttpReply, ReplyBody, Verdict};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -157,24 +156,24 @@ pub(super) fn too_large(limit: usize) -> Status {
 }
 
 /// What a broken body says.
-pub(super) fn broken(error: &hyper::Error) -> Status {
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        if let Some(reset) = cause.downcast_ref::<h2::Error>()
+pub(super) fn broken(error: &BodyError) -> Status {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&**error);
+    while let Some(error) = cause {
+        if let Some(reset) = error.downcast_ref::<h2::Error>()
             && let Some(reason) = reset.reason()
             && !reset.is_go_away()
         {
             let text = format!("the service reset the stream: {reason}");
             return Status::new(map::code_of_reset(reason), text);
         }
-        source = cause.source();
+        cause = error.source();
     }
     Status::new(Code::Unavailable, format!("the service's answer broke off: {error}"))
 }
 
 struct Download {
     speech: Speech,
-    body: Incoming,
+    body: ReplyBody,
     envelopes: Envelopes,
     packing: Packing,
     limit: usize,

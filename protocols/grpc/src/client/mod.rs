@@ -103,8 +103,7 @@ impl Upstream {
     fn request(&self, call: &Call) -> std::result::Result<Request<Body>, Status> {
         let mut request = Request::new(Body::Empty);
         *request.method_mut() = Method::POST;
-        *request.uri_mut() = format!("/{}", call.method)
-            .parse()
+        *request.uri_mut() = http::Uri::try_from(format!("/{}", call.method))
             .map_err(|_| Status::new(Code::Unimplemented, "the method's name is no path"))?;
         let headers = request.headers_mut();
         map::copy(&call.metadata, headers);

@@ -9,9 +9,8 @@ use futures_util::stream;
 use http::header::{self, HeaderValue};
 use http::{HeaderMap, StatusCode};
 use http_body::Body as _;
-use hyper::body::Incoming;
 use sb_board::call::{Call, Code, Codec, End, Part, Reply, Status};
-use sb_board::mount::Body;
+use sb_board::mount::{Body, ReplyBody};
 use std::pin::Pin;
 
 /// Errors may be as large as this even where messages must be smaller.
@@ -45,7 +44,7 @@ async fn read(
     codec: Codec,
     status: StatusCode,
     headers: &HeaderMap,
-    body: Incoming,
+    body: ReplyBody,
     limit: usize,
 ) -> Result<Bytes, Status> {
     let kind = essence(headers);
@@ -72,7 +71,7 @@ async fn read(
     unpack(packing(headers, "content-encoding")?, collect(body, limit).await?, limit)
 }
 
-async fn collect(mut body: Incoming, limit: usize) -> Result<Bytes, Status> {
+async fn collect(mut body: ReplyBody, limit: usize) -> Result<Bytes, Status> {
     if body.size_hint().lower() > limit as u64 {
         return Err(too_large(limit));
     }

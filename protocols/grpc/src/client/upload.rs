@@ -13,7 +13,7 @@ use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use tokio::sync::oneshot;
 
-/// Messages up to this length are copied behind their head.
+/// Messages up to this length are copied behind their head and leave as one piece, together with others that are ready.
 const SMALL: usize = 16 * 1024;
 
 /// Held by the reply: dropping it ends the upload, and with it the stream.
@@ -31,8 +31,12 @@ impl Held {
 }
 
 struct Upload {
+    /// `None` at their end.
     messages: Option<Messages>,
+    /// Whether they broke off, which is still to be told.
+    broken: bool,
     packing: Packing,
+    /// The rest of a message whose head has left.
     rest: Option<Bytes>,
     failed: Arc<OnceLock<Status>>,
     /// Ready when nobody wants the reply any more.
@@ -43,7 +47,8 @@ struct Upload {
 pub(super) fn stream(messages: Messages, packing: Packing) -> (Body, Held) {
     let (going, unwanted) = oneshot::channel();
     let failed = Arc::new(OnceLock::new());
-    let upload = Upload { messages: Some(messages), packing, rest: None, failed: failed.clone(), unwanted };
+    let messages = Some(messages);
+    let upload = Upload { messages, broken: false, packing, rest: None, failed: failed.clone(), unwanted };
     (Body::Stream(Box::pin(upload)), Held { failed: Some(failed), _going: Some(going) })
 }
 
@@ -68,6 +73,24 @@ fn cancelled() -> io::Error {
     io::Error::other(Cancelled(h2::Reason::CANCEL.into()))
 }
 
+impl Upload {
+    /// Puts a message behind what is ready; of a large one only its head is put.
+    fn put(&mut self, out: &mut BytesMut, message: Bytes) {
+        let (flags, message) = match self.packing.pack(&message) {
+            Some(packed) => (COMPRESSED, packed),
+            None => (0, message),
+        };
+        let small = message.len() <= SMALL;
+        out.reserve(HEAD + if small { message.len() } else { 0 });
+        put_head(out, flags, message.len());
+        if small {
+            out.extend_from_slice(&message);
+        } else {
+            self.rest = Some(message);
+        }
+    }
+}
+
 impl http_body::Body for Upload {
     type Data = Bytes;
     type Error = io::Error;
@@ -77,37 +100,27 @@ impl http_body::Body for Upload {
         if let Some(rest) = this.rest.take() {
             return Poll::Ready(Some(Ok(Frame::data(rest))));
         }
-        let Some(messages) = &mut this.messages else { return Poll::Ready(None) };
-        if Pin::new(&mut this.unwanted).poll(cx).is_ready() {
+        if this.messages.is_some() && Pin::new(&mut this.unwanted).poll(cx).is_ready() {
             this.messages = None;
             return Poll::Ready(Some(Err(cancelled())));
         }
-        match messages.as_mut().poll_next(cx) {
-            Poll::Pending => Poll::Pending,
-            Poll::Ready(None) => {
-                this.messages = None;
-                Poll::Ready(None)
-            }
-            Poll::Ready(Some(Err(status))) => {
-                let _ = this.failed.set(status);
-                this.messages = None;
-                Poll::Ready(Some(Err(cancelled())))
-            }
-            Poll::Ready(Some(Ok(message))) => {
-                let (flags, message) = match this.packing.pack(&message) {
-                    Some(packed) => (COMPRESSED, packed),
-                    None => (0, message),
-                };
-                let small = message.len() <= SMALL;
-                let mut out = BytesMut::with_capacity(HEAD + if small { message.len() } else { 0 });
-                put_head(&mut out, flags, message.len());
-                if small {
-                    out.extend_from_slice(&message);
-                } else {
-                    this.rest = Some(message);
+        let mut out = BytesMut::new();
+        while let Some(messages) = this.messages.as_mut().filter(|_| out.len() < SMALL && this.rest.is_none())
+        {
+            match messages.as_mut().poll_next(cx) {
+                Poll::Pending if out.is_empty() => return Poll::Pending,
+                Poll::Pending => break,
+                Poll::Ready(None) => this.messages = None,
+                Poll::Ready(Some(Err(status))) => {
+                    let _ = this.failed.set(status);
+                    (this.messages, this.broken) = (None, true);
                 }
-                Poll::Ready(Some(Ok(Frame::data(out.freeze()))))
+                Poll::Ready(Some(Ok(message))) => this.put(&mut out, message),
             }
         }
+        if !out.is_empty() {
+            return Poll::Ready(Some(Ok(Frame::data(out.freeze()))));
+        }
+        Poll::Ready(std::mem::take(&mut this.broken).then(|| Err(cancelled())))
     }
 }

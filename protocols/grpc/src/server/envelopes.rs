@@ -12,6 +12,7 @@ use http::{HeaderMap, Method, Response, StatusCode, Version};
 use sb_board::Access;
 use sb_board::call::{Call, Code, Codec, End, Part, Reply, Status};
 use sb_board::mount::{Answer, Body, RequestBody};
+use std::sync::Arc;
 
 /// Answers a request of this content type.
 pub(super) async fn serve(wire: Wire, http: http::Request<RequestBody>, access: Access) -> Answer {
@@ -29,7 +30,7 @@ pub(super) async fn serve(wire: Wire, http: http::Request<RequestBody>, access: 
 
 /// What a request's headers agree on.
 struct Terms {
-    method: String,
+    method: Arc<str>,
     found: Found,
     /// How the client compresses.
     theirs: Packing,
@@ -101,7 +102,10 @@ fn judge(
         }
     };
     let terms = Terms {
-        method: method.to_owned(),
+        method: match &found {
+            Found::Entry(entry) => entry.path.clone(),
+            _ => method.into(),
+        },
         found,
         theirs,
         ours: theirs.of_answer(text(headers, accepted)),
@@ -121,7 +125,7 @@ async fn respond(
     let streaming = terms.found.streaming();
     let limit = access.board().max_message();
     let call = Call {
-        method: terms.method.into(),
+        method: terms.method,
         streaming,
         codec,
         metadata: metadata(&request.headers),
