@@ -183,7 +183,7 @@ impl Caller {
         let mut metadata = self.metadata.clone();
         extension.add_metadata(&mut metadata)?;
         let timeout = extension.timeout().or(self.timeout).or(request.id.is_none().then_some(UNWATCHED));
-        let as_job = extension.job(&path, &message).map_err(failed)?;
+        let as_job = extension.job();
         let call = Call {
             metadata,
             deadline: timeout.map(|timeout| Instant::now() + timeout),
