@@ -184,6 +184,12 @@ fn a_subscription_goes_on_after_a_restart() {
 fn a_stream_is_a_line_for_each_message_and_what_is_kept_with_a_job_is_shown() {
     let home = tempfile::tempdir().unwrap();
     let server = serve(home.path(), port());
+    server.out(&[
+        "call",
+        "switchboard.v1.Methods/Declare",
+        "method.name=demo.v1.Print/Page",
+        "method.attempts=1",
+    ]);
     let submitted = server.out(&["job", "submit", "demo.v1.Print/Page", "page=7"]);
     let id = submitted.trim();
     let taken = server.out(&["call", "switchboard.v1.Jobs/Take", "methods=demo.v1.Print/Page", "wait=5s"]);

@@ -22,15 +22,16 @@ use crate::sse;
 /// What `call --help` says at its end.
 const CALL_EXAMPLES: &str = "Examples:
   switchboard call shop.v1.Shop/GetOrder id=7
-  switchboard call shop.v1.Shop/GetOrder id=7 --via graphql          the same by another protocol
-  switchboard call shop.v1.Shop/CreateOrder customer.name=Ann items='{\"sku\":\"a\"}' items='{\"sku\":\"b\"}'
+  switchboard call shop.v1.Shop/GetOrder id=7 --via graphql     by another protocol
+  switchboard call shop.v1.Shop/CreateOrder customer.name=Ann tags=a tags=b
   switchboard call shop.v1.Shop/CreateOrder @order.json --timeout 5s
-  switchboard call shop.v1.Shop/WatchOrders --via grpc                a line for each message; Ctrl-C ends the call
+  switchboard call shop.v1.Shop/WatchOrders --via grpc          a line for each message
   cat chunks.ndjson | switchboard call shop.v1.Shop/Import - --via grpc
 
-Of a described method the fields' types say how k=v is read: id=7 is text where id is a string. A dot leads into messages
-and maps (customer.name=Ann, labels.eu=1), a name given again adds to a list, enums go by name, bytes are base64 or @FILE,
-k=@FILE is what a file holds, and k=@@x the text @x.";
+Of a described method the types of the fields say how k=v is read: id=7 is text where id is a
+string. A dot leads into messages and maps (customer.name=Ann, labels.eu=1), a name given again
+adds to a list, enums go by name, bytes are base64. k=@FILE is what a file holds, k=@@x is @x.
+Ctrl-C ends a call, at the service, too.";
 
 /// Arguments of `job submit`, and what `call` has in common with it.
 #[derive(Debug, Args)]
