@@ -46,7 +46,7 @@ pub(crate) fn plain(entry: &Entry, codec: Codec, bytes: &Bytes) -> Option<Bytes>
     let (kind, options) = (&entry.method.input, sb_schema::Options::default());
     let proto = match codec {
         Codec::Proto => bytes.clone(),
-        Codec::Json => sb_schema::json_to_proto(kind, bytes, &options).ok()?.into(),
+        Codec::Json => sb_schema::json_to_proto(kind, bytes, &options).ok()?,
     };
     sb_schema::proto_to_json(kind, &proto, &options).ok().map(Bytes::from)
 }
