@@ -322,7 +322,7 @@ pub(crate) fn message_in(document: &Bytes, given: MessageIn<'_>, now_ms: i64) ->
 pub(crate) fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>> {
     let text = text_of(headers, &names::IDEMPOTENCY_KEY)?;
     let bare = |t: &str| t.strip_prefix('"').and_then(|t| t.strip_suffix('"')).unwrap_or(t).to_owned();
-    Ok(text.map(|t| bare(t.as_ref())))
+    Ok(text.map(bare))
 }
 
 /// The key under which a repeated request has one effect; the request is its method, path and query, the headers that change what it means, its body.
