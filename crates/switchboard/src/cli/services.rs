@@ -124,7 +124,7 @@ async fn with_near(client: &Client, name: &str, error: CliError) -> CliError {
     let short = |known: &&str| known.rsplit('.').next().is_some_and(|last| last.eq_ignore_ascii_case(name));
     let near = crate::config::units::nearest(name, known.iter().copied()).first().copied();
     let error = CliError { help: Vec::new(), ..error };
-    match near.or_else(|| known.iter().copied().find(|k| short(&k))) {
+    match near.or_else(|| known.iter().copied().find(short)) {
         Some(near) => error.help(format!("did you mean {near}?")),
         None => error,
     }
