@@ -86,6 +86,7 @@ export interface JobError {
   code?: string;
   message?: string;
   retryable?: boolean;
+  details?: unknown[];
 }
 
 export interface Body {

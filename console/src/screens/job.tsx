@@ -162,6 +162,7 @@ export function JobPage({ id }: { id: string }) {
               <div class="problem">
                 <strong class="mono">{j.error.code ?? "failed"}</strong>
                 <p class="pre">{j.error.message}</p>
+                {j.error.details?.map((detail) => <pre class="mono">{JSON.stringify(detail, null, 2)}</pre>)}
                 <p class="fix">{j.error.retryable ? "The worker says that trying again may help." : "The worker says that trying again would not help."}</p>
               </div>
             </section>

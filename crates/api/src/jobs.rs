@@ -1,34 +1,31 @@
 //! `switchboard.v1.Jobs`.
 
-use crate::call::{Answer, Cx, encode, end, part};
+use crate::call::{Answer, Cx, end, part};
 use crate::map::{self, given, limit, natural, span_in};
 use crate::topics::or_default;
 use crate::types::switchboard::v1::__buffa::oneof::report_job_request::Report as ReportIn;
 use crate::types::switchboard::v1::*;
+use buffa_types::google::protobuf::Any;
 use sb_board::Access;
-use sb_board::access::{AsJob, Finish, JobFilter, Report, Submit, Term};
-use sb_board::call::{Call, Code, Codec, Part, Parts, Status};
+use sb_board::access::{AsJob, Finish, JobFilter, Report, Submit, Term, failure_status};
+use sb_board::call::{Call, Code, Codec, Detail, Part, Parts, Status};
 use sb_board::mount::BoxFuture;
 use sb_board::request::{self, job_id};
 use sb_core::jobs::{Failure, JobView, State};
 use sb_core::model::{Error, JobId, Kind, Message, Value};
 use std::collections::VecDeque;
 
-/// A job with its result, when there is one.
+/// A job with its result, or with all that was said of its failure.
 async fn shown(cx: &Cx, view: &JobView) -> Answer<Job> {
     let outcome = match view.state {
-        State::Succeeded => cx.access.job_outcome(view.id).await?,
+        State::Succeeded | State::Failed => cx.access.job_outcome(view.id).await?,
         _ => None,
     };
     Ok(map::job(view, outcome))
 }
 
-pub(crate) async fn submit(cx: Cx, mut asked: SubmitJobRequest) -> Answer<Job> {
-    let key = std::mem::take(&mut asked.idempotency_key);
-    let idempotency = match given(&key) {
-        Some(key) => request::idempotency(Some(key), &[b"submit", &encode(&asked)?])?,
-        None => None,
-    };
+pub(crate) async fn submit(cx: Cx, asked: SubmitJobRequest) -> Answer<Job> {
+    let idempotency = given(&asked.idempotency_key).map(str::to_owned);
     request::method_name(&asked.method)?;
     let timeout_ms = span_in("timeout", &asked.timeout)?;
     let due_ms = span_in("delay", &asked.delay)?.map(|ms| cx.now_ms().saturating_add_unsigned(ms));
@@ -259,7 +256,10 @@ pub(crate) async fn fail(cx: Cx, asked: FailJobRequest) -> Answer<Job> {
     let delay_ms = span_in("delay", &asked.delay)?;
     let retryable = asked.retryable.unwrap_or(true);
     let failure = Failure { code: asked.code, message: asked.message, retryable };
-    finished(&cx, &asked.id, &asked.handle, Finish::Fail { failure, delay_ms }).await
+    let detail = |any: Any| Detail { type_url: any.type_url, value: any.value };
+    let details: Vec<Detail> = asked.details.into_iter().map(detail).collect();
+    let status = (!details.is_empty()).then(|| failure_status(&failure, details));
+    finished(&cx, &asked.id, &asked.handle, Finish::Fail { failure, status, delay_ms }).await
 }
 
 async fn finished(cx: &Cx, id: &str, handle: &str, finish: Finish) -> Answer<Job> {

@@ -43,6 +43,8 @@ pub const FILES: &[(&str, &str)] = &[
     ("switchboard/v1/services.proto", include_str!("../../../proto/switchboard/v1/services.proto")),
     ("switchboard/v1/server.proto", include_str!("../../../proto/switchboard/v1/server.proto")),
     (OPERATIONS, include_str!("../../schema/proto/google/longrunning/operations.proto")),
+    // Not named by any of them: the types of error details, so that those are shown as JSON.
+    ("google/rpc/error_details.proto", include_str!("../../schema/proto/google/rpc/error_details.proto")),
 ];
 const OPERATIONS: &str = "google/longrunning/operations.proto";
 
@@ -74,7 +76,8 @@ pub fn services() -> Vec<Service> {
         provider: provider.clone(),
         timeout: None,
         shown: None,
-        json: sb_schema::Options::default(),
+        // Details of errors may be of types that only callers know.
+        json: sb_schema::Options { opaque_any: true, ..sb_schema::Options::default() },
     };
     SERVICES.into_iter().map(service).collect()
 }

@@ -3,8 +3,9 @@
 use crate::types::switchboard::v1;
 use crate::types::switchboard::v1::__buffa::oneof;
 use buffa::{MessageField, ProtoBox};
-use buffa_types::google::protobuf::{Duration, Timestamp};
+use buffa_types::google::protobuf::{Any, Duration, Timestamp};
 use sb_board::access::{Delivered, Leased, Outcome, Taken};
+use sb_board::call::{Detail, Status};
 use sb_board::request::{MAX_DURATION_MS, TRACE};
 use sb_core::batch::Record;
 use sb_core::groups::{GroupView, Mode};
@@ -284,8 +285,15 @@ pub(crate) fn result(content_type: Option<String>, body: bytes::Bytes) -> v1::Jo
     v1::JobResult { content_type, body }
 }
 
-fn failure(failure: &Failure) -> v1::JobFailure {
+/// Typed details as the API has them.
+pub(crate) fn details(status: &Status) -> Vec<Any> {
+    let one = |d: &Detail| Any { type_url: d.type_url.clone(), value: d.value.clone(), ..Any::default() };
+    status.details.iter().map(one).collect()
+}
+
+fn failure(failure: &Failure, status: Option<&Status>) -> v1::JobFailure {
     v1::JobFailure {
+        details: status.map(details).unwrap_or_default(),
         code: failure.code.clone(),
         message: failure.message.clone(),
         retryable: failure.retryable,
@@ -312,11 +320,17 @@ pub(crate) fn job(view: &JobView, outcome: Option<Outcome>) -> v1::Job {
         worker: view.worker.clone(),
         cancel_requested: view.cancel_requested,
         rerun_of: view.rerun_of.map(|id| id.to_string()).unwrap_or_default(),
+        error: match (&view.error, &outcome) {
+            (Some(e), Some(Outcome::Failed { status, .. })) => {
+                MessageField::some(failure(e, status.as_ref()))
+            }
+            (Some(e), _) => MessageField::some(failure(e, None)),
+            (None, _) => MessageField::none(),
+        },
         result: match outcome {
             Some(Outcome::Result { content_type, body }) => MessageField::some(result(content_type, body)),
             _ => MessageField::none(),
         },
-        error: view.error.as_ref().map_or_else(MessageField::none, |e| MessageField::some(failure(e))),
         events: int(view.events),
         replayed: false,
     }
@@ -331,7 +345,7 @@ pub(crate) fn event(event: Event) -> v1::JobEvent {
         What::Progress(progress) => Out::Progress(json(&progress)),
         What::Log { stream, text } => Out::Log(v1::JobLog { stream, text }),
         What::Result { content_type, body } => Out::Result(result(content_type, body)),
-        What::Error(error) => Out::Error(failure(&error)),
+        What::Error { failure: why, status } => Out::Error(failure(&why, Status::decode(&status).as_ref())),
     };
     v1::JobEvent {
         seq: int(event.seq),

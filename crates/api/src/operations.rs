@@ -65,14 +65,9 @@ fn response(cx: &Cx, view: &JobView, content_type: Option<String>, body: bytes::
 }
 
 fn error(status: Status) -> Outcome {
-    let detail = |d: &sb_board::call::Detail| Any {
-        type_url: d.type_url.clone(),
-        value: d.value.clone(),
-        ..Any::default()
-    };
     Outcome::Error(rpc::Status {
         code: map::small(status.code.number()),
-        details: status.details.iter().map(detail).collect(),
+        details: map::details(&status),
         message: status.message,
     })
 }

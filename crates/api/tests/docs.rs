@@ -25,7 +25,7 @@ limits are those of [the HTTP surface](http.md), which is the friendly form of t
 - None of these methods can be submitted as a job.
 - `traceparent`, `tracestate` and `baggage` among a call's metadata are kept as headers of what is published or submitted by it, unless that has
   such headers itself.
-- A request is as large as the protocol allows a message to be; what is published at once has 8 MiB of bodies at most.
+- A request has at most `[limits] request` bytes, 8 MiB unless configured, so that a batch has room; GraphQL, Thrift and MCP keep their own bounds.
 
 Jobs are also `google.longrunning.Operations`: `jobs/ID` is the operation's name, its metadata is a `switchboard.v1.Job`, its response is the method's
 own output message when the method is described and answers once, otherwise a `switchboard.v1.JobResult`. `DeleteOperation` is `UNIMPLEMENTED`; the

@@ -70,6 +70,7 @@ async fn fail(access: &Access, taken: &TakenJob, code: &str, retryable: Option<b
         message: "no luck".into(),
         retryable,
         delay: duration(0),
+        details: Vec::new(),
     };
     call(access, "Jobs/Fail", &request).await.unwrap()
 }

@@ -6,11 +6,12 @@ mod groups;
 mod jobs;
 mod topics;
 
-pub use calls::AsJob;
+pub use calls::{AsJob, failure_status};
 pub(crate) use groups::bury;
 
 use crate::Board;
 use crate::auth::{Principal, Verb};
+use crate::call::Status;
 use crate::directory::Topic;
 use crate::part::{Got, Part, SharedBatch};
 use bytes::Bytes;
@@ -179,8 +180,9 @@ pub struct Submit {
     pub method: String,
     /// Body, content type, headers, key, due time. Its address is ignored.
     pub message: Message,
-    /// Makes a repetition answer with the same job.
-    pub idempotency: Option<Idempotency>,
+    /// A key of 1 to 255 characters under which a repetition answers with the same job. What counts as the same is up to the board, so that it
+    /// is the same whatever protocol a repetition comes by: method, content type, body, headers, key and timeout.
+    pub idempotency: Option<String>,
     /// Shorter than the method's.
     pub timeout_ms: Option<u64>,
 }
@@ -235,6 +237,8 @@ pub enum Finish {
     Fail {
         /// Why.
         failure: Failure,
+        /// What a service said, with typed details; at most 16 KiB as Protobuf.
+        status: Option<Status>,
         /// When to try again; the method's back-off otherwise.
         delay_ms: Option<u64>,
     },
@@ -251,7 +255,12 @@ pub enum Outcome {
         body: Bytes,
     },
     /// The last attempt failed.
-    Failed(Failure),
+    Failed {
+        /// Why.
+        failure: Failure,
+        /// What the service said, with typed details, if it said anything besides.
+        status: Option<Status>,
+    },
     /// Ended by request.
     Cancelled,
     /// Its deadline passed.
@@ -316,6 +325,13 @@ impl Access {
     pub fn stopping(&self) -> Error {
         Error::new(Kind::Unavailable, "SB0603", "the server stops")
             .fix("Connect again and go on from the last position")
+            .retry_after(1_000)
+    }
+
+    /// What the caller of a job is told that waits for it when the server stops.
+    pub fn job_goes_on(&self, id: JobId) -> Error {
+        Error::new(Kind::Unavailable, "SB0603", format!("the server stops; job {id} goes on"))
+            .fix(format!("Ask for it again at /jobs/{id}/result"))
             .retry_after(1_000)
     }
 

@@ -486,6 +486,11 @@ impl Board {
         self.settings.max_message
     }
 
+    /// The largest request with several messages in it, such as a batch to publish.
+    pub fn max_request(&self) -> usize {
+        self.settings.max_request.max(self.settings.max_message)
+    }
+
     /// The longest a caller may wait.
     pub fn max_wait_ms(&self) -> u64 {
         self.settings.max_wait_ms

@@ -165,14 +165,31 @@ pub fn status_value(status: &Status, schema: &Schema, trace: Option<&str>) -> se
     if let Some(error) = &status.error {
         return value(error, trace);
     }
-    let error = Error::new(status.code.kind(), "SB0409", status.message.clone());
-    let mut problem = value(&error, trace);
+    said_value(&Error::new(status.code.kind(), "SB0409", status.message.clone()), status, schema, trace)
+}
+
+/// An error with what a service said, its status' name and details, as a problem document.
+fn said_value(error: &Error, status: &Status, schema: &Schema, trace: Option<&str>) -> serde_json::Value {
+    let mut problem = value(error, trace);
     problem["status"] = status.code.http().as_u16().into();
     problem["status_name"] = status.code.name().into();
     if !status.details.is_empty() {
         problem["details"] = status.details.iter().map(|detail| detail_value(detail, schema)).collect();
     }
     problem
+}
+
+/// A typed detail out of JSON, in the form of [`detail_value`]; `None` when it is none.
+pub fn detail_of(json: &serde_json::Value, schema: &Schema) -> Option<Detail> {
+    let type_url = json.get("@type")?.as_str()?.to_owned();
+    let options = sb_schema::Options { opaque_any: true, ..sb_schema::Options::default() };
+    let any = schema.message("google.protobuf.Any")?;
+    let bytes = sb_schema::json_to_proto(&any, json.to_string().as_bytes(), &options).ok()?;
+    let value = sb_schema::wire::Fields::new(&bytes).filter_map(Result::ok).find_map(|field| match field {
+        (2, sb_schema::wire::WireValue::Bytes(value)) => Some(bytes::Bytes::copy_from_slice(value)),
+        _ => None,
+    });
+    Some(Detail { type_url, value: value.unwrap_or_default() })
 }
 
 /// A typed detail as JSON.
@@ -199,9 +216,13 @@ pub fn of_status(status: &Status, schema: &Schema, trace: Option<&str>) -> Respo
     if let Some(error) = &status.error {
         return response(error, trace);
     }
-    let error = Error::new(status.code.kind(), "SB0409", status.message.clone());
-    let mut response = with_status(&error, status.code.http(), trace);
-    *response.body_mut() = Body::from(status_value(status, schema, trace).to_string());
+    of_said(&Error::new(status.code.kind(), "SB0409", status.message.clone()), status, schema, trace)
+}
+
+/// The answer for an error of ours that stands for what a service said, such as a job that failed.
+pub fn of_said(error: &Error, status: &Status, schema: &Schema, trace: Option<&str>) -> Response<Body> {
+    let mut response = with_status(error, status.code.http(), trace);
+    *response.body_mut() = Body::from(said_value(error, status, schema, trace).to_string());
     response
 }
 

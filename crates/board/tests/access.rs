@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use sb_board::access::*;
 use sb_board::auth::{Authority, Grants};
+use sb_board::call::{Code, Detail, Status};
 use sb_board::mount::Peer;
 use sb_board::tail::Next;
 use sb_board::{Access, Board, Credentials, HttpSettings, Settings};
@@ -292,21 +293,45 @@ async fn a_job_from_submission_to_result_with_a_lost_worker() {
     assert_eq!(again.rerun_of, Some(job.id));
     let cancelled = access.cancel(again.id).await.unwrap();
     assert_eq!(cancelled.state, State::Cancelled);
+    let status = || {
+        let detail = Detail { type_url: "type.googleapis.com/a.B".into(), value: Bytes::from_static(b"d") };
+        Some(Status { details: vec![detail], ..Status::new(Code::OutOfRange, "no") })
+    };
     // Failures: retryable until the attempts are used up.
     let (job, _) = access.submit(submit()).await.unwrap();
     for attempt in 1..=3 {
         let taken = access.take(&[method.into()], 1, 5_000, None, "w").await.unwrap().pop().unwrap();
         assert_eq!((taken.job.id, taken.job.attempts), (job.id, attempt));
         let failure = Failure { code: "boom".into(), message: "no".into(), retryable: true };
-        access.job_finish(job.id, &taken.handle, Finish::Fail { failure, delay_ms: Some(0) }).await.unwrap();
+        let fail = Finish::Fail { failure, status: status(), delay_ms: Some(0) };
+        access.job_finish(job.id, &taken.handle, fail).await.unwrap();
     }
     assert_eq!(access.job(job.id).await.unwrap().state, State::Failed);
-    let Some(Outcome::Failed(failure)) = access.job_outcome(job.id).await.unwrap() else {
+    let Some(Outcome::Failed { failure, status: kept }) = access.job_outcome(job.id).await.unwrap() else {
         panic!("not failed")
     };
     assert_eq!(failure.code, "boom");
+    assert_eq!(kept, status(), "with its details");
     let (list, more) = access.jobs(&JobFilter { limit: 2, ..JobFilter::default() }).await.unwrap();
     assert!(more && list[0].id > list[1].id, "newest first");
+    board.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_did_not_fit_into_an_answer_was_no_attempt() {
+    let (board, access) = start(None);
+    let options = Options { attempts: 1, ..Options::default() };
+    access.declare_group("large", "g", options, Start::Start).await.unwrap();
+    let body = "x".repeat(900_000);
+    for _ in 0..7 {
+        publish(&access, "large", &body).await;
+    }
+    let first = access.lease("large", "g", lease(7, 0)).await.unwrap();
+    assert_eq!(first.len(), 5, "an answer has about 4 MiB");
+    let view = access.group("large", "g").await.unwrap();
+    assert_eq!((view.ready, view.leased, view.dead), (2, 5, 0));
+    let rest = access.lease("large", "g", lease(7, 0)).await.unwrap();
+    assert_eq!(rest.iter().map(|l| (l.record.offset, l.attempt)).collect::<Vec<_>>(), [(5, 1), (6, 1)]);
     board.stop().await;
 }
 

@@ -110,13 +110,19 @@ impl Core {
             }
             Change::Return { group, partition, offset, due } => {
                 let mut place = self.place(group, partition)?;
-                let deadline = place.part().give_back(offset, due)?;
+                let deadline = place.part().give_back(offset, due, true)?;
                 if let Some(due) = due {
                     place.group.due.insert((due, partition, offset));
                 }
                 if self.lease_ended(group, partition, offset, Some(deadline))? || due.is_none() {
                     note(&mut effects.ready, group);
                 }
+                self.arm_group(group);
+            }
+            Change::Unseen { group, partition, offset } => {
+                let deadline = self.place(group, partition)?.part().give_back(offset, None, false)?;
+                self.lease_ended(group, partition, offset, Some(deadline))?;
+                note(&mut effects.ready, group);
                 self.arm_group(group);
             }
             Change::Extend { group, partition, offset, lease_ms } => {

@@ -86,6 +86,12 @@ pub(crate) enum Change {
         offset: u64,
         due: Option<i64>,
     },
+    /// A lease ended unseen: the message is ready, and the attempt does not count.
+    Unseen {
+        group: GroupId,
+        partition: u32,
+        offset: u64,
+    },
     Extend {
         group: GroupId,
         partition: u32,
@@ -234,6 +240,7 @@ wire_enum!(Change {
     25 Dedup { key, fingerprint, until, given, memory },
     26 DedupGone { bucket },
     27 Boot {},
+    28 Unseen { group, partition, offset },
 });
 
 impl Wire for Box<NewJob> {
@@ -270,6 +277,7 @@ impl Change {
             Change::Lease { group, .. }
             | Change::Done { group, .. }
             | Change::Return { group, .. }
+            | Change::Unseen { group, .. }
             | Change::Extend { group, .. }
             | Change::Dying { group, .. }
             | Change::Due { group, .. }

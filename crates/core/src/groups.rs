@@ -128,6 +128,8 @@ pub(crate) enum End {
     Ack,
     /// Given back; after this delay, or the job's backoff.
     Back(Option<u64>),
+    /// Given back by who has not looked at it.
+    Unseen,
     /// Its time was over.
     Lost,
     Dead,
@@ -427,6 +429,7 @@ impl Core {
         let (end, answer) = match how {
             Settle::Ack => (End::Ack, 0),
             Settle::Dead => (End::Dead, 0),
+            Settle::Unseen => (End::Unseen, 0),
             Settle::Nack { delay_ms } => {
                 within("a delay", delay_ms, 0, MAX_DELAY_MS)?;
                 (End::Back(Some(delay_ms)), 0)
@@ -482,6 +485,7 @@ impl Core {
         let reason = match end {
             End::Dead => Some(Reason::Rejected),
             _ if over => Some(Reason::Expired),
+            End::Unseen => None,
             _ if limit > 0 && attempt >= limit => Some(Reason::Attempts),
             _ => None,
         };
@@ -502,10 +506,15 @@ impl Core {
         }
         let delay = match end {
             End::Back(Some(delay)) => delay,
+            End::Unseen => 0,
             _ => backoff,
         };
         let due = (delay > 0).then(|| s.now.wall_ms.saturating_add(i64::try_from(delay).unwrap_or(i64::MAX)));
-        self.emit(s, Change::Return { group, partition, offset, due })?;
+        let back = match end {
+            End::Unseen => Change::Unseen { group, partition, offset },
+            _ => Change::Return { group, partition, offset, due },
+        };
+        self.emit(s, back)?;
         // While it was leased, its time may have come and been passed over; the wall clock may have gone back since.
         if let Some(at) = self.expiry_of(group, partition, offset)
             && let Some(g) = self.groups.get_mut(&group)

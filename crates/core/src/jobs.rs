@@ -172,8 +172,17 @@ pub enum What {
         body: bytes::Bytes,
     },
     /// An attempt failed.
-    Error(Failure),
+    Error {
+        /// Why.
+        failure: Failure,
+        /// What a service said besides: a `google.rpc.Status` as Protobuf, which the core hands on unread. Empty when there is none; at most
+        /// [`MAX_STATUS`]. It is kept with the event and not in the job's state.
+        status: bytes::Bytes,
+    },
 }
+
+/// The longest `status` of a failed attempt's event.
+pub const MAX_STATUS: usize = 16 * 1024;
 
 /// The id, attempt and content of an event as a batch of one message for [`crate::model::TopicId::JOBS`]. The event's number is its place in
 /// the job's list and is not in the bytes.
@@ -205,10 +214,13 @@ pub fn encode_event(job: JobId, attempt: u32, at_ms: i64, what: &What) -> Vec<u8
             message.content_type = content_type.clone();
             message.body = body.clone();
         }
-        What::Error(failure) => {
+        What::Error { failure, status } => {
             put("event", "error");
             put("code", &failure.code);
             put("retryable", if failure.retryable { "true" } else { "false" });
+            if !status.is_empty() {
+                message.headers.push(Header { name: "status".into(), value: Value::Bytes(status.clone()) });
+            }
             message.body = bytes::Bytes::copy_from_slice(failure.message.as_bytes());
         }
     }
@@ -240,11 +252,18 @@ pub fn decode_event(seq: u64, message: &crate::model::Message) -> Option<Event> 
         "progress" => What::Progress(message.body.clone()),
         "log" => What::Log { stream: text("stream")?, text: body_text() },
         "result" => What::Result { content_type: message.content_type.clone(), body: message.body.clone() },
-        "error" => What::Error(Failure {
-            code: text("code")?,
-            message: body_text(),
-            retryable: text("retryable")? == "true",
-        }),
+        "error" => What::Error {
+            failure: Failure {
+                code: text("code")?,
+                message: body_text(),
+                retryable: text("retryable")? == "true",
+            },
+            // Events that were written before there was such a thing have none.
+            status: match message.header("status") {
+                Some(Value::Bytes(status)) => status.clone(),
+                _ => bytes::Bytes::new(),
+            },
+        },
         _ => return None,
     };
     Some(Event { seq, at_ms: message.time_ms, attempt, what })

@@ -101,6 +101,8 @@ pub enum Settle {
         /// The delay.
         delay_ms: u64,
     },
+    /// Back at once as if it had not been handed out: this attempt does not count. For messages that nobody has seen.
+    Unseen,
     /// Dead now.
     Dead,
     /// A new term from now.

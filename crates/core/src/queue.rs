@@ -670,16 +670,18 @@ impl GroupPart {
         Ok(Ended { deadline, released })
     }
 
-    /// A lease ended without success. Gives its deadline.
-    pub fn give_back(&mut self, offset: u64, due: Option<i64>) -> Decode<u64> {
+    /// A lease ended without success. Gives its deadline. An attempt that is not counted leaves the message's key to it all the same: those
+    /// behind it still wait.
+    pub fn give_back(&mut self, offset: u64, due: Option<i64>, counted: bool) -> Decode<u64> {
         let q = self.queue();
         let lease = q.leases.remove(&offset).ok_or(Bad("the return of what is not leased"))?;
+        let attempts = lease.attempt.saturating_sub(u32::from(!counted));
         match due {
             Some(due) => {
-                q.delayed.insert(offset, Delayed { due, attempts: lease.attempt });
+                q.delayed.insert(offset, Delayed { due, attempts });
             }
             None => {
-                q.ready.insert(offset, lease.attempt);
+                q.ready.insert(offset, attempts);
             }
         }
         Ok(lease.deadline)

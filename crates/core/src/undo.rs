@@ -145,6 +145,7 @@ impl Core {
             Change::Options { id: group, .. }
             | Change::Lease { group, .. }
             | Change::Return { group, .. }
+            | Change::Unseen { group, .. }
             | Change::Extend { group, .. }
             | Change::Dying { group, .. }
             | Change::Due { group, .. }

@@ -3,8 +3,8 @@
 
 mod common;
 use common::{T0, World, batch_of, event, message};
-use sb_core::jobs::{Failure, MethodPolicy, State, What};
-use sb_core::model::{JobId, Kind, TopicId};
+use sb_core::jobs::{Failure, JOBS_NAME, MethodPolicy, State, What, decode_event, encode_event};
+use sb_core::model::{Address, JobId, Kind, TopicId};
 use sb_core::ops::*;
 
 fn code<T: std::fmt::Debug>(result: sb_core::model::Result<T>) -> &'static str {
@@ -65,6 +65,23 @@ fn a_job_succeeds() {
     w.checkpoint();
 }
 
+fn error(retryable: bool) -> What {
+    What::Error { failure: failure(retryable), status: bytes::Bytes::from_static(b"\x08\x05") }
+}
+
+#[test]
+fn what_a_service_said_is_kept_and_was_not_always_there() {
+    let read = |what: &What| {
+        let batch = bytes::Bytes::from(encode_event(JobId(7), 2, 1_000, what));
+        let topic = Address::parse(JOBS_NAME).unwrap();
+        let record = sb_core::batch::records(&topic, &batch).unwrap().next().unwrap().unwrap();
+        decode_event(1, &record.message).unwrap().what
+    };
+    assert_eq!(read(&error(true)), error(true));
+    let without = What::Error { failure: failure(false), status: bytes::Bytes::new() };
+    assert_eq!(read(&without), without);
+}
+
 #[test]
 fn attempts_and_failures() {
     let mut w = World::new();
@@ -80,7 +97,7 @@ fn attempts_and_failures() {
         lease,
         failure: failure(retryable),
         delay_ms,
-        event: event(JobId(1), &What::Error(failure(retryable))),
+        event: event(JobId(1), &error(retryable)),
     };
     let lease = take(&mut w).delivery.lease;
     w.op(fail(lease, true, Some(5_000))).unwrap();
@@ -101,7 +118,7 @@ fn attempts_and_failures() {
         lease: grant.delivery.lease,
         failure: failure(false),
         delay_ms: None,
-        event: event(JobId(2), &What::Error(failure(false))),
+        event: event(JobId(2), &error(false)),
     };
     w.op(op).unwrap();
     assert_eq!(w.job(2).state, State::Failed);

@@ -36,7 +36,7 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         6 => (0u32..2, prop::collection::vec(message, 1..5)).prop_map(|(part, messages)| Step::Append { part, messages }),
         8 => (0..GROUPS, 1usize..5).prop_map(|(group, max)| Step::Lease { group, max }),
-        9 => (any::<prop::sample::Index>(), 0u8..6, 0u16..2000)
+        9 => (any::<prop::sample::Index>(), 0u8..7, 0u16..2000)
             .prop_map(|(pick, how, delay)| Step::Settle { pick: pick.index(1 << 20), how, delay }),
         1 => any::<prop::sample::Index>().prop_map(|pick| Step::Twice { pick: pick.index(1 << 20) }),
         1 => (0u32..2, any::<prop::sample::Index>())
@@ -64,6 +64,8 @@ enum Is {
 struct Msg {
     is: Is,
     attempts: u32,
+    /// Whether it was handed out, counted or not: its key is its own until it is done.
+    begun: bool,
     key: u8,
     due: i64,
     expires: i64,
@@ -144,7 +146,7 @@ impl Model {
             && m.key != 0
             && self.parts[part].iter().enumerate().any(|(n, other)| {
                 let open = !matches!(other.is, Is::Acked | Is::Dead | Is::Expired);
-                n != offset && other.key == m.key && open && other.attempts > 0
+                n != offset && other.key == m.key && open && other.begun
             })
     }
 
@@ -159,6 +161,7 @@ impl Model {
                     let number = first + out.len() as u64;
                     let m = &mut self.parts[part][offset];
                     m.attempts += 1;
+                    m.begun = true;
                     m.is = Is::Leased { number, until: now.mono_ms + self.options.lease_ms };
                     out.push((part as u32, offset as u64, m.attempts));
                     self.rotor = part + 1;
@@ -234,6 +237,7 @@ impl Run {
                         model.parts[part as usize].push(Msg {
                             is: if *due > 0 { Is::Delayed(at) } else { Is::Ready },
                             attempts: 0,
+                            begun: false,
                             key: *key,
                             due: at,
                             expires: if *expires > 0 { now.wall_ms + i64::from(*expires) } else { i64::MAX },
@@ -260,6 +264,7 @@ impl Run {
                     0..=2 => Settle::Ack,
                     3 => Settle::Nack { delay_ms: if delay < 700 { 0 } else { u64::from(delay) } },
                     4 => Settle::Extend { lease_ms: 1_000 + u64::from(delay) },
+                    5 => Settle::Unseen,
                     _ => Settle::Dead,
                 };
                 let answer = self.w.settle(d, how);
@@ -312,6 +317,7 @@ impl Run {
                 for m in &mut list[to..] {
                     m.is = if m.due > now.wall_ms { Is::Delayed(m.due) } else { Is::Ready };
                     m.attempts = 0;
+                    m.begun = false;
                 }
                 let op = Op::Seek { group: self.ids[group], to: vec![(part, to as u64)], dry_run: false };
                 let Ok(Reply::Seek { skipped: s, again: a }) = self.w.op(op) else { panic!() };
@@ -373,6 +379,14 @@ impl Run {
             Settle::Ack => model.end(part, offset, Is::Acked),
             Settle::Dead => model.kill(part, offset, false),
             Settle::Nack { delay_ms } => model.back(part, offset, now, delay_ms as i64),
+            Settle::Unseen => {
+                let m = &mut model.parts[part][offset];
+                m.attempts -= 1;
+                m.is = Is::Ready;
+                if m.expires <= now.wall_ms {
+                    model.kill(part, offset, true);
+                }
+            }
             Settle::Extend { lease_ms } => {
                 model.parts[part][offset].is = Is::Leased { number, until: now.mono_ms + lease_ms };
             }

@@ -58,6 +58,10 @@ fn leases_end_and_come_back() {
     w.settle(again.delivery, Settle::Nack { delay_ms: 0 }).unwrap();
     let last = w.lease(g, 1)[0].clone();
     assert_eq!((last.delivery.offset, last.attempt), (0, 3));
+    w.settle(last.delivery, Settle::Unseen).unwrap();
+    assert_eq!(code(w.settle(last.delivery, Settle::Ack)), "SB0402");
+    let last = w.lease(g, 1)[0].clone();
+    assert_eq!((last.delivery.offset, last.attempt), (0, 3), "what nobody has seen is no attempt");
     w.core.pause(5_000);
     w.replica.pause(5_000);
     w.wait(5_500);

@@ -284,7 +284,7 @@ impl History {
             }
             job.events = offsets.clone();
             let mut ends = BTreeSet::new();
-            let mut results = Vec::new();
+            let (mut results, mut failures) = (Vec::new(), Vec::new());
             for (offset, seq) in &list {
                 let Some(event) = events.get(offset).and_then(|r| decode_event(*seq, &r.message)) else {
                     bad.push(format!("{id}: event {seq} at {offset} cannot be read"));
@@ -301,6 +301,7 @@ impl History {
                         bad.push(format!("{id}: ended more than once: {ends:?}"));
                     }
                     What::Result { body, .. } => results.push(body),
+                    What::Error { status, .. } => failures.push(status),
                     _ => {}
                 }
             }
@@ -315,6 +316,14 @@ impl History {
                     bad.push(format!("{id}: a result that nobody sent"));
                 }
                 _ => {}
+            }
+            let kept = |said: &Vec<u8>| failures.iter().filter(|f| f[..] == said[..]).count();
+            if job.failures.iter().any(|said| kept(said) != 1) {
+                bad.push(format!("{id}: what was said with a failure is not there once"));
+            }
+            let sent = |f: &[u8]| job.failures.iter().chain(&job.maybe_failures).any(|said| said[..] == *f);
+            if failures.iter().any(|f| !sent(f)) {
+                bad.push(format!("{id}: a failure that nobody sent"));
             }
             let outcome = core.job_outcome(id);
             if view.state == State::Succeeded && job.result.is_some() && outcome.is_none_or(|o| o.1.is_none())

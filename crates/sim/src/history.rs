@@ -134,6 +134,10 @@ pub struct Job {
     pub result: Option<Vec<u8>>,
     /// Results that may have been written.
     pub maybe: Vec<Vec<u8>>,
+    /// What was said with failures whose writing was answered.
+    pub failures: Vec<Vec<u8>>,
+    /// What was said with failures that may have been written.
+    pub maybe_failures: Vec<Vec<u8>>,
     /// The lease of its worker.
     pub held: Option<Delivery>,
     /// Offsets of its events, as they were seen.
@@ -211,6 +215,8 @@ pub enum Asked {
         job: JobId,
         /// The lease.
         lease: u64,
+        /// What is said with it.
+        status: Vec<u8>,
     },
     /// A request to stop.
     Cancel {
@@ -453,9 +459,10 @@ impl History {
                 self.job_state(*job, state);
                 self.job_done(*job);
             }
-            Asked::Fail { job, .. } => {
+            Asked::Fail { job, status, .. } => {
                 let Some(Reply::Job(view)) = answer.replies.first() else { return };
                 let (state, held) = (view.state, self.jobs.get(job).and_then(|j| j.held));
+                self.jobs.entry(*job).or_default().failures.push(status.clone());
                 self.job_state(*job, state);
                 if let Some(held) = held {
                     self.unhold(held);
@@ -527,6 +534,11 @@ impl History {
                             m.maybe = true;
                             m.held = None;
                         }
+                        Settle::Unseen => {
+                            m.attempt = m.attempt.saturating_sub(1);
+                            m.maybe = true;
+                            m.held = None;
+                        }
                         Settle::Nack { .. } | Settle::Dead => {
                             m.maybe = true;
                             m.held = None;
@@ -565,7 +577,8 @@ impl History {
                     self.unhold(held);
                 }
             }
-            Asked::Fail { job, .. } => {
+            Asked::Fail { job, status, .. } => {
+                self.jobs.entry(*job).or_default().maybe_failures.push(status.clone());
                 if let Some(held) = self.jobs.get(job).and_then(|j| j.held) {
                     self.unhold(held);
                 }
@@ -787,6 +800,10 @@ impl History {
                 m.held = None;
             }
             Settle::Nack { .. } => m.held = None,
+            Settle::Unseen => {
+                m.attempt = m.attempt.saturating_sub(1);
+                m.held = None;
+            }
             Settle::Dead => {
                 m.maybe = true;
                 m.held = None;

@@ -437,6 +437,7 @@ impl World {
                 0..=12 => Settle::Ack,
                 13..=15 => Settle::Nack { delay_ms: self.rng.below(2) * self.rng.below(3_000) },
                 16 => Settle::Dead,
+                17 => Settle::Unseen,
                 _ => Settle::Extend { lease_ms: self.rng.range(1_000, 6_000) },
             };
             if !settles.iter().any(|(d, _)| (d.group, d.partition, d.offset) == place(&grant.delivery)) {
@@ -564,9 +565,12 @@ impl World {
                     message: "it did not work".into(),
                     retryable: self.rng.chance(70),
                 };
-                let event = event(What::Error(failure.clone()), self.wall);
+                let status = format!("{job} attempt {} {}", grant.attempt, self.rng.bits()).into_bytes();
+                let what = What::Error { failure: failure.clone(), status: status.clone().into() };
+                let event = event(what, self.wall);
                 let delay_ms = self.rng.chance(30).then(|| self.rng.below(2_000));
-                Some((Asked::Fail { job, lease }, Op::Fail { job, lease, failure, delay_ms, event }.into()))
+                let op = Op::Fail { job, lease, failure, delay_ms, event };
+                Some((Asked::Fail { job, lease, status }, op.into()))
             }
         }
     }

@@ -178,7 +178,7 @@ fn provider(service: &Service, dialer: &Arc<dyn Dialer>) -> Result<Arc<dyn Provi
     };
     let client = client(&target, service)?;
     let provider = (client.connect)(&target, dialer).map_err(|e| wrong(service, e.detail))?;
-    Ok(Arc::new(Retrying::new(provider)))
+    Ok(Arc::new(Retrying::new(provider, service.hedge)))
 }
 
 fn target(service: &Service) -> Option<Target> {

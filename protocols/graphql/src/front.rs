@@ -357,12 +357,10 @@ async fn submit(context: &Context, ready: &Ready, terms: &Terms) -> Response {
         let key = planned.key.to_string();
         members.push(format!("{}:null", serde_json::to_string(&key).unwrap_or_default()));
         let text = args.to_string();
-        let idempotency = terms.idempotency.as_ref().map(|given| {
-            let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, text.as_bytes());
-            let first = digest.as_ref().get(..16).and_then(|bytes| bytes.try_into().ok()).unwrap_or_default();
-            let key = if n == 0 { given.clone() } else { format!("{given}/{key}") };
-            sb_board::access::Idempotency { key, fingerprint: u128::from_be_bytes(first) }
-        });
+        let idempotency = terms
+            .idempotency
+            .as_ref()
+            .map(|given| if n == 0 { given.clone() } else { format!("{given}/{key}") });
         let call = Call {
             metadata: context.metadata.clone(),
             ..Call::unary(root.entry.path.clone(), Codec::Json, text.into())

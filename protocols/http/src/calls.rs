@@ -95,7 +95,7 @@ pub(crate) async fn call(mut cx: Cx, bound: Bound) -> Result<Answer> {
     }
     jobs::no_callback(&cx)?;
     let content_type = cx.header(header::CONTENT_TYPE).map(str::to_owned);
-    let limit = cx.max_body();
+    let limit = entry.max_request(cx.board());
     let body = cx.collect(limit).await?;
     let query = cx.parts.uri.query().unwrap_or_default();
     // A body whose type is not said is taken for JSON, as curl's would be.
@@ -187,7 +187,7 @@ async fn as_job(cx: Cx, entry: &Entry, found: &Match, request: Bytes, body: &Byt
         .map_err(|e| map::invalid(e.to_string()))?;
     let message = map::message(&cx.parts.headers, jobs::input_address()?, body.clone(), cx.board().now_ms())?;
     let how = AsJob {
-        idempotency: map::request_idempotency(&cx.parts, body)?,
+        idempotency: map::idempotency_key(&cx.parts.headers)?,
         timeout_ms: map::duration_header(&cx.parts.headers, &map::names::TIMEOUT)?,
         key: message.key,
         due_ms: message.due_ms,
@@ -365,8 +365,7 @@ enum Turn {
 
 /// A failed call as a problem.
 fn failure(cx: &Cx, status: &Status) -> Response<Body> {
-    let trace = cx.header("traceparent").and_then(|t| t.split('-').nth(1));
-    problem::of_status(status, cx.board().services().schema(), trace)
+    problem::of_status(status, cx.board().services().schema(), cx.trace())
 }
 
 /// Headers that belong to the transport, to the login or to this surface, and are not metadata of a call.

@@ -9,8 +9,10 @@ use crate::wire::json::{
 use crate::{groups, live, map, websocket};
 use bytes::Bytes;
 use http::{Response, StatusCode, header};
-use sb_board::access::{Access, Finish, JobFilter, Outcome, Report, Submit, Term};
+use sb_board::access::{Access, Finish, JobFilter, Outcome, Report, Submit, Term, failure_status};
+use sb_board::call::Detail;
 use sb_board::mount::{Answer, Body};
+use sb_board::problem;
 use sb_core::jobs::{Failure, JobView, State};
 use sb_core::model::{Address, Error, JobId, Kind, Message, Result};
 
@@ -70,7 +72,7 @@ pub(crate) async fn call(mut cx: Cx) -> Result<Answer> {
     no_callback(&cx)?;
     let limit = cx.max_body();
     let body = cx.collect(limit).await?;
-    let idempotency = map::request_idempotency(&cx.parts, &body)?;
+    let idempotency = map::idempotency_key(&cx.parts.headers)?;
     let timeout_ms = map::duration_header(&cx.parts.headers, &map::names::TIMEOUT)?;
     let message = map::message(&cx.parts.headers, input_address()?, body, cx.board().now_ms())?;
     let (job, replayed) = cx.access.submit(Submit { method, message, idempotency, timeout_ms }).await?;
@@ -84,15 +86,9 @@ pub(crate) async fn submitted(cx: &Cx, job: JobView, replayed: bool) -> Result<A
     // From here on the job goes on without its caller: what follows only watches.
     let job = done(&cx.access, job, wait.map(|seconds| seconds.saturating_mul(1_000))).await?;
     let mut response = if job.state.terminal() {
-        finished(&cx.access, job.id).await?
+        finished(cx, job.id).await?
     } else if wait.is_none() {
-        return Err(Error::new(
-            Kind::Unavailable,
-            "SB0701",
-            format!("the server stops; job {} goes on", job.id),
-        )
-        .fix(format!("Ask for it again at /jobs/{}/result", job.id))
-        .retry_after(1_000));
+        return Err(cx.access.job_goes_on(job.id));
     } else {
         let mut response = job_response(&cx.access, StatusCode::ACCEPTED, &job).await?;
         set(&mut response, header::LOCATION, &format!("/jobs/{}", job.id));
@@ -131,8 +127,8 @@ pub(crate) async fn done(access: &Access, job: JobView, wait_ms: Option<u64>) ->
 }
 
 /// The outcome of a finished job as an answer.
-async fn finished(access: &Access, id: JobId) -> Result<Response<Body>> {
-    let outcome = access.job_outcome(id).await?;
+async fn finished(cx: &Cx, id: JobId) -> Result<Response<Body>> {
+    let outcome = cx.access.job_outcome(id).await?;
     match outcome {
         Some(Outcome::Result { content_type, body }) => {
             let mut response = Response::new(Body::from(body));
@@ -143,7 +139,15 @@ async fn finished(access: &Access, id: JobId) -> Result<Response<Body>> {
             Ok(response)
         }
         Some(other) => {
-            Err(map::outcome_error(&other).unwrap_or_else(|| Error::internal("an outcome without a meaning")))
+            let error =
+                map::outcome_error(&other).unwrap_or_else(|| Error::internal("an outcome without a meaning"));
+            match &other {
+                Outcome::Failed { status: Some(status), .. } => {
+                    let services = cx.board().services();
+                    Ok(problem::of_said(&error, status, services.schema(), cx.trace()))
+                }
+                _ => Err(error),
+            }
         }
         None => Err(Error::new(Kind::Conflict, "SB0406", format!("job {id} is not done"))
             .fix("Wait for it with Prefer: wait=N, or watch the job")),
@@ -159,10 +163,11 @@ pub(crate) async fn job_response(
     job: &JobView,
 ) -> Result<Response<Body>> {
     let outcome = match job.state {
-        State::Succeeded => access.job_outcome(job.id).await?,
+        State::Succeeded | State::Failed => access.job_outcome(job.id).await?,
         _ => None,
     };
-    Ok(json(status, &map::job_out(job, outcome.as_ref())))
+    let services = access.board().services();
+    Ok(json(status, &map::job_out(job, outcome.as_ref(), services.schema())))
 }
 
 pub(crate) async fn list(cx: Cx) -> Result<Answer> {
@@ -181,7 +186,9 @@ pub(crate) async fn list(cx: Cx) -> Result<Answer> {
     };
     let (jobs, more) = cx.access.jobs(&filter).await?;
     let next = jobs.last().filter(|_| more).map(|j| j.id.to_string());
-    ok(json(StatusCode::OK, &JobsOut { jobs: jobs.iter().map(|j| map::job_out(j, None)).collect(), next }))
+    let services = cx.board().services();
+    let jobs = jobs.iter().map(|j| map::job_out(j, None, services.schema())).collect();
+    ok(json(StatusCode::OK, &JobsOut { jobs, next }))
 }
 
 pub(crate) async fn get(cx: Cx) -> Result<Answer> {
@@ -241,8 +248,9 @@ pub(crate) async fn events(cx: Cx) -> Result<Answer> {
         events = cx.access.job_events(id, after, limit).await?;
     }
     let next = events.last().map_or(after, |e| e.seq);
-    let mut response =
-        json(StatusCode::OK, &EventsOut { events: events.iter().map(map::event_out).collect(), next });
+    let services = cx.board().services();
+    let events = events.iter().map(|e| map::event_out(e, services.schema())).collect();
+    let mut response = json(StatusCode::OK, &EventsOut { events, next });
     if let Some(applied) = Prefer::applied(wait, false) {
         set(&mut response, "preference-applied", &applied);
     }
@@ -256,7 +264,7 @@ pub(crate) async fn result(cx: Cx) -> Result<Answer> {
         let job = cx.access.job(id).await?;
         done(&cx.access, job, Some(seconds.saturating_mul(1_000))).await?;
     }
-    let mut response = finished(&cx.access, id).await?;
+    let mut response = finished(&cx, id).await?;
     if let Some(applied) = Prefer::applied(wait, false) {
         set(&mut response, "preference-applied", &applied);
     }
@@ -358,7 +366,7 @@ pub(crate) async fn complete(mut cx: Cx) -> Result<Answer> {
         return Err(map::invalid("the content type is longer than 255 bytes"));
     }
     let job = cx.access.job_finish(id, &lease, Finish::Complete { content_type, body }).await?;
-    ok(json(StatusCode::OK, &map::job_out(&job, None)))
+    ok(json(StatusCode::OK, &map::job_out(&job, None, cx.board().services().schema())))
 }
 
 pub(crate) async fn fail(mut cx: Cx) -> Result<Answer> {
@@ -370,7 +378,16 @@ pub(crate) async fn fail(mut cx: Cx) -> Result<Answer> {
     }
     let failure =
         Failure { code: given.code, message: given.message, retryable: given.retryable.unwrap_or(true) };
-    let finish = Finish::Fail { failure, delay_ms: given.delay.map(|s| s.0) };
+    let services = cx.board().services();
+    let details: Option<Vec<Detail>> =
+        given.details.iter().map(|json| problem::detail_of(json, services.schema())).collect();
+    let details = details.ok_or_else(|| {
+        map::invalid(
+            "details are objects with @type and the message's fields, or its bytes as base64 in value",
+        )
+    })?;
+    let status = (!details.is_empty()).then(|| failure_status(&failure, details));
+    let finish = Finish::Fail { failure, status, delay_ms: given.delay.map(|s| s.0) };
     let job = cx.access.job_finish(id, &lease, finish).await?;
-    ok(json(StatusCode::OK, &map::job_out(&job, None)))
+    ok(json(StatusCode::OK, &map::job_out(&job, None, services.schema())))
 }

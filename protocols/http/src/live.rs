@@ -263,7 +263,7 @@ impl http_body::Body for JobEvents {
             Box::pin(async move {
                 tokio::select! {
                     events = access.next_job_events(id, after) => events,
-                    () = access.board().draining() => Err(Error::new(Kind::Unavailable, "SB0701", "the server stops")),
+                    () = access.board().draining() => Err(access.stopping()),
                 }
             })
         });
@@ -274,7 +274,7 @@ impl http_body::Body for JobEvents {
                 match result {
                     Ok((events, ended)) => {
                         for event in &events {
-                            map::event_sse(event, &mut out);
+                            map::event_sse(event, this.access.board().services().schema(), &mut out);
                             this.after = event.seq;
                         }
                         if ended {

@@ -8,7 +8,9 @@ use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, header};
 use sb_board::access::{Delivered, From, Idempotency, Leased, Outcome, Receipt, Settle, Taken};
+use sb_board::call::Status;
 use sb_board::mount::Body;
+use sb_board::problem;
 use sb_board::request::{self, TRACE};
 pub(crate) use sb_board::request::{idempotency, job_id, max, method_name, start};
 use sb_board::tail::{Form, Given};
@@ -17,6 +19,7 @@ use sb_core::groups::{GroupView, Mode, Options, Start};
 use sb_core::jobs::{Event, Failure, JobView, MethodPolicy, MethodView, What};
 use sb_core::model::{Address, Error, Header, Kind, Message, Pattern, Result, Value, check_name, message};
 use sb_core::topics::{Policy, TopicView};
+use sb_schema::Schema;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
@@ -315,9 +318,16 @@ pub(crate) fn message_in(document: &Bytes, given: MessageIn<'_>, now_ms: i64) ->
     Ok(message)
 }
 
+/// The key under which a repeated request has one effect. Quotes around it, as the draft has them, are not part of it.
+pub(crate) fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>> {
+    let text = text_of(headers, &names::IDEMPOTENCY_KEY)?;
+    let bare = |t: &str| t.strip_prefix('"').and_then(|t| t.strip_suffix('"')).unwrap_or(t).to_owned();
+    Ok(text.map(bare))
+}
+
 /// The key under which a repeated request has one effect; the request is its method, path and query, the headers that change what it means, its body.
 pub(crate) fn request_idempotency(parts: &http::request::Parts, body: &[u8]) -> Result<Option<Idempotency>> {
-    let Some(key) = text_of(&parts.headers, &names::IDEMPOTENCY_KEY)? else { return Ok(None) };
+    let Some(key) = idempotency_key(&parts.headers)? else { return Ok(None) };
     let mut says: Vec<&[u8]> = vec![
         parts.method.as_str().as_bytes(),
         parts.uri.path().as_bytes(),
@@ -334,7 +344,7 @@ pub(crate) fn request_idempotency(parts: &http::request::Parts, body: &[u8]) -> 
             says.push(value.as_bytes());
         }
     }
-    idempotency(Some(key), &says)
+    idempotency(Some(&key), &says)
 }
 
 /// Bytes inside JSON: the text itself, or base64 with its mark.
@@ -570,8 +580,20 @@ pub(crate) fn method_out(view: &MethodView) -> MethodOut<'_> {
     }
 }
 
-pub(crate) fn failure_out(failure: &Failure) -> FailureOut<'_> {
-    FailureOut { code: &failure.code, message: &failure.message, retryable: failure.retryable }
+/// Why a job or an attempt failed, with the details of what a service said.
+pub(crate) fn failure_out<'a>(
+    failure: &'a Failure,
+    status: Option<&Status>,
+    schema: &Schema,
+) -> FailureOut<'a> {
+    let details = status.map_or(&[][..], |s| &s.details);
+    FailureOut {
+        code: &failure.code,
+        message: &failure.message,
+        retryable: failure.retryable,
+        status_name: status.map(|s| s.code.name()),
+        details: details.iter().map(|detail| problem::detail_value(detail, schema)).collect(),
+    }
 }
 
 /// JSON of a worker, in one line: raw line ends in JSON are white space and would end a line of an event.
@@ -582,7 +604,11 @@ fn raw(json: &Bytes) -> Option<Box<RawValue>> {
 }
 
 /// JOB, with its result where the answer shows one.
-pub(crate) fn job_out<'a>(view: &'a JobView, outcome: Option<&'a Outcome>) -> JobOut<'a> {
+pub(crate) fn job_out<'a>(view: &'a JobView, outcome: Option<&'a Outcome>, schema: &Schema) -> JobOut<'a> {
+    let said = match outcome {
+        Some(Outcome::Failed { status, .. }) => status.as_ref(),
+        _ => None,
+    };
     JobOut {
         id: view.id.to_string(),
         method: &view.method,
@@ -600,13 +626,13 @@ pub(crate) fn job_out<'a>(view: &'a JobView, outcome: Option<&'a Outcome>) -> Jo
             Some(Outcome::Result { content_type, body }) => Some(content(content_type.as_deref(), body)),
             _ => None,
         },
-        error: view.error.as_ref().map(failure_out),
+        error: view.error.as_ref().map(|failure| failure_out(failure, said, schema)),
         events: view.events,
     }
 }
 
 /// EVENT.
-pub(crate) fn event_out(event: &Event) -> EventOut<'_> {
+pub(crate) fn event_out<'a>(event: &'a Event, schema: &Schema) -> EventOut<'a> {
     let mut out = EventOut {
         seq: event.seq,
         at: wire::time_text(event.at_ms),
@@ -635,17 +661,17 @@ pub(crate) fn event_out(event: &Event) -> EventOut<'_> {
             let (body, encoding) = shown(body);
             (out.body, out.encoding) = (Some(body), encoding);
         }
-        What::Error(failure) => {
+        What::Error { failure, status } => {
             out.kind = "error";
-            out.error = Some(failure_out(failure));
+            out.error = Some(failure_out(failure, Status::decode(status).as_ref(), schema));
         }
     }
     out
 }
 
 /// An EVENT as a Server-Sent Event.
-pub(crate) fn event_sse(event: &Event, out: &mut Vec<u8>) {
-    let json = event_out(event);
+pub(crate) fn event_sse(event: &Event, schema: &Schema, out: &mut Vec<u8>) {
+    let json = event_out(event, schema);
     let data = json_bytes(&json);
     sse::event(out, &event.seq.to_string(), Some(json.kind), std::str::from_utf8(&data).unwrap_or_default());
 }
@@ -671,8 +697,9 @@ pub(crate) fn taken_out(taken: &Taken) -> TakenOut<'_> {
 pub(crate) fn outcome_error(outcome: &Outcome) -> Option<Error> {
     Some(match outcome {
         Outcome::Result { .. } => return None,
-        Outcome::Failed(failure) => {
-            let kind = Kind::ALL.into_iter().find(|k| k.name() == failure.code).unwrap_or(Kind::Internal);
+        Outcome::Failed { failure, status } => {
+            let named = || Kind::ALL.into_iter().find(|k| k.name() == failure.code);
+            let kind = status.as_ref().map(|s| s.code.kind()).or_else(named).unwrap_or(Kind::Internal);
             let again = if failure.retryable {
                 "Another attempt may succeed"
             } else {
@@ -689,7 +716,7 @@ pub(crate) fn outcome_error(outcome: &Outcome) -> Option<Error> {
 
 /// The body of a problem, for where no response carries it.
 pub(crate) fn problem_json(error: &Error) -> Bytes {
-    match sb_board::problem::response(error, None).into_body() {
+    match problem::response(error, None).into_body() {
         Body::Full(bytes) => bytes,
         _ => Bytes::new(),
     }

@@ -240,7 +240,7 @@ fn settling() {
 fn failures_of_known_kinds_keep_their_status() {
     let failed = |code: &str| {
         let failure = Failure { code: code.to_owned(), message: "no such file".into(), retryable: false };
-        outcome_error(&Outcome::Failed(failure)).unwrap()
+        outcome_error(&Outcome::Failed { failure, status: None }).unwrap()
     };
     assert_eq!(failed("invalid").kind, Kind::Invalid);
     assert_eq!(failed("E1").kind, Kind::Internal);
@@ -258,7 +258,7 @@ fn a_job_and_its_events() {
         what: What::Progress(Bytes::from_static(b"{\n \"p\": 1.0e2 }\r\n")),
     };
     let mut out = Vec::new();
-    event_sse(&event, &mut out);
+    event_sse(&event, &sb_schema::Builder::new().build().unwrap(), &mut out);
     let text = std::str::from_utf8(&out).unwrap();
     assert!(text.starts_with("id: 3\nevent: progress\ndata: {\"seq\":3,") && !text.contains('\r'), "{text}");
     assert_eq!(text.matches('\n').count(), 4, "one line of data: {text}");
@@ -269,7 +269,7 @@ fn a_job_and_its_events() {
         attempt: 1,
         what: What::Result { content_type: None, body: Bytes::from_static(b"\xff") },
     };
-    let json = serde_json::to_value(event_out(&result)).unwrap();
+    let json = serde_json::to_value(event_out(&result, &sb_schema::Builder::new().build().unwrap())).unwrap();
     assert!(
         json["type"] == "result"
             && json["encoding"] == "base64"

@@ -400,7 +400,8 @@ fn schemas() -> Value {
     put(
         "Failure",
         object(
-            json!({"code": text(), "message": text(), "retryable": truth()}),
+            json!({"code": text(), "message": text(), "retryable": truth(), "status_name": text(),
+                "details": array(json!({"type": "object"}))}),
             &["code", "message", "retryable"],
         ),
     );

@@ -110,6 +110,11 @@ impl Cx {
         self.board().max_message()
     }
 
+    /// The trace id of the request, for problems.
+    pub(crate) fn trace(&self) -> Option<&str> {
+        trace_id(&self.parts.headers)
+    }
+
     /// The limit for a body that holds several messages.
     pub(crate) fn max_batch(&self) -> usize {
         MAX_BATCH.max(self.board().http().max_body)

@@ -413,7 +413,7 @@ impl Connection {
             Ok((events, ended)) => {
                 for event in &events {
                     self.begin_sub("event", &name);
-                    self.push(io, &json(&map::event_out(event)));
+                    self.push(io, &json(&map::event_out(event, self.access.board().services().schema())));
                 }
                 if ended {
                     self.subs.remove(at);
@@ -674,7 +674,7 @@ impl Connection {
 
     fn call(&mut self, frame: &Bytes, body: Option<Bytes>) -> Result<Started> {
         let given: frames::Call<'_> = map::json(frame)?;
-        let idempotency = said(given.idempotency_key.as_deref(), frame, body.as_deref())?;
+        let idempotency = given.idempotency_key;
         let body = match body {
             Some(_) if given.body.is_some() || given.encoding.is_some() => {
                 return Err(map::invalid("a binary frame holds the body already"));
@@ -782,7 +782,7 @@ fn published_members(access: &Access, published: &Published) -> Vec<u8> {
 async fn called(access: &Access, submit: Submit, background: bool) -> Result<Reply> {
     let (job, _) = access.submit(submit).await?;
     if background {
-        return Ok(Reply::Ok(job_members(&map::job_out(&job, None))));
+        return Ok(Reply::Ok(job_members(&map::job_out(&job, None, access.board().services().schema()))));
     }
     let job = jobs::done(access, job, None).await?;
     let outcome = access.job_outcome(job.id).await?;
@@ -799,9 +799,7 @@ async fn called(access: &Access, submit: Submit, background: bool) -> Result<Rep
         Some(other) => {
             Ok(Reply::Error(map::outcome_error(&other).unwrap_or_else(|| Error::internal("no outcome"))))
         }
-        None => {
-            Err(Error::new(Kind::Unavailable, "SB0701", format!("the server stops; job {} goes on", job.id)))
-        }
+        None => Err(access.job_goes_on(job.id)),
     }
 }
 

@@ -116,7 +116,7 @@ async fn watch(mut socket: WebSocket, access: Access, id: JobId, mut after: u64)
         };
         for event in &events {
             after = event.seq;
-            socket.queue_text(json(&map::event_out(event)));
+            socket.queue_text(json(&map::event_out(event, access.board().services().schema())));
         }
         // Written before the next are fetched, so that a slow reader holds one portion at most.
         let written = tokio::select! {

@@ -184,7 +184,7 @@ impl Caller {
         extension.add_metadata(&mut metadata)?;
         let most = self.timeout.clone().map_err(|error| failed(error.into()))?;
         let timeout = extension.timeout().or(most).or(request.id.is_none().then_some(UNWATCHED));
-        let as_job = extension.job(&path, &message).map_err(failed)?;
+        let as_job = extension.job();
         let call = Call {
             metadata,
             deadline: timeout.map(|timeout| Instant::now() + timeout),

@@ -6,7 +6,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
-use sb_board::access::{AsJob, Idempotency};
+use sb_board::access::AsJob;
 use sb_board::call::services::{Entry, Services};
 use sb_board::call::{Code, Detail, Status};
 use sb_board::problem;
@@ -16,7 +16,6 @@ use sb_schema::{Message, Schema};
 use serde::Deserialize;
 use std::borrow::Cow;
 use std::time::Duration;
-use xxhash_rust::xxh3::Xxh3;
 
 /// The name in the table of protocols and in `as = [...]`.
 pub const NAME: &str = "json-rpc";
@@ -232,24 +231,10 @@ impl Extension {
     }
 
     /// How the call becomes a job.
-    pub fn job(&self, path: &str, message: &[u8]) -> Result<AsJob, Status> {
-        let idempotency = match &self.idempotency_key {
-            None => None,
-            Some(key) if key.is_empty() || key.len() > 255 => {
-                return Err(invalid("an idempotency key has 1 to 255 characters").into());
-            }
-            Some(key) => {
-                let mut hash = Xxh3::new();
-                for part in [path.as_bytes(), message, self.key.as_deref().unwrap_or_default().as_bytes()] {
-                    hash.update(&(part.len() as u64).to_be_bytes());
-                    hash.update(part);
-                }
-                Some(Idempotency { key: key.clone(), fingerprint: hash.digest128() })
-            }
-        };
+    pub fn job(&self) -> AsJob {
         let timeout_ms = self.timeout.map(|span| u64::try_from(span.0.as_millis()).unwrap_or(u64::MAX));
         let key = self.key.as_ref().map(|key| Bytes::copy_from_slice(key.as_bytes()));
-        Ok(AsJob { idempotency, timeout_ms, key, due_ms: None })
+        AsJob { idempotency: self.idempotency_key.clone(), timeout_ms, key, due_ms: None }
     }
 }
 

@@ -189,9 +189,7 @@ async fn by_job(access: &Access, call: Call, mut telling: Telling) -> Result<Rep
         }
         if access.board().is_draining() {
             wanted.0 = None;
-            let error =
-                Error::new(Kind::Unavailable, "SB0701", format!("the server stops; job {} goes on", job.id));
-            return Err(error.into());
+            return Err(access.job_goes_on(job.id).into());
         }
     }
 }

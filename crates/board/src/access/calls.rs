@@ -3,7 +3,7 @@
 use super::*;
 use crate::call::services::Entry;
 use crate::call::{
-    ByJob, Call, Code, Codec, End, Part, Reply, Status, Workers, convert, jobs, metadata, meter,
+    ByJob, Call, Code, Codec, Detail, End, Part, Reply, Status, Workers, convert, jobs, metadata, meter,
 };
 use sb_core::jobs::{MethodPolicy, State, What};
 use sb_core::model::Header;
@@ -12,8 +12,9 @@ use std::collections::VecDeque;
 /// How a call becomes a job.
 #[derive(Clone, Debug, Default)]
 pub struct AsJob {
-    /// Makes a repetition answer with the same job.
-    pub idempotency: Option<Idempotency>,
+    /// A key of 1 to 255 characters under which a repetition answers with the same job, whatever protocol it comes by: one of the same method
+    /// with the same request (not the same bytes: JSON and Protobuf may say the same), key and timeout.
+    pub idempotency: Option<String>,
     /// Shorter than the method's.
     pub timeout_ms: Option<u64>,
     /// Jobs with the same key run one after another.
@@ -112,6 +113,7 @@ impl Access {
             return refused("streams from the caller and cannot be a job");
         }
         let mut codec = call.codec;
+        let mut says = None;
         let body = match &entry {
             None => call.message().await?,
             Some(entry) => {
@@ -120,6 +122,9 @@ impl Access {
                     return refused("is answered at once and is not made a job");
                 }
                 let body = call.message().await?;
+                if how.idempotency.is_some() {
+                    says = convert::plain(entry, call.codec, &body);
+                }
                 // What the server calls itself keeps the caller's codec, so that the result comes back in it; a stream's items are lines of JSON.
                 if entry.method.server_streaming {
                     codec = Codec::Json;
@@ -147,13 +152,24 @@ impl Access {
         if let Some(entry) = entry.filter(|e| e.service.provider.by_job() == ByJob::Called) {
             self.ensure_method(&entry).await?;
         }
+        let idempotency = match how.idempotency {
+            None => None,
+            Some(key) => {
+                let (body, kind) = match &says {
+                    Some(says) => (&says[..], ""),
+                    None => (&message.body[..], codec.content_type()),
+                };
+                let key_of_job = message.key.as_deref();
+                Some(said(key, &call.method, kind, body, key_of_job, how.timeout_ms, &[])?)
+            }
+        };
         let submit = Submit {
             method: call.method.to_string(),
             message,
-            idempotency: how.idempotency,
+            idempotency: None,
             timeout_ms: how.timeout_ms,
         };
-        Ok(self.submit(submit).await?)
+        Ok(self.submit_job(submit, idempotency, None).await?)
     }
 
     /// Makes a method of an upstream one that has jobs.
@@ -249,12 +265,7 @@ impl Following {
         }
         if !job.state.terminal() {
             if self.access.board.is_draining() {
-                let error = Error::new(
-                    Kind::Unavailable,
-                    "SB0701",
-                    format!("the server stops; job {} goes on", self.id),
-                );
-                return Err(error.retry_after(1_000).into());
+                return Err(self.access.job_goes_on(self.id).into());
             }
             return Ok(());
         }
@@ -312,16 +323,53 @@ impl Following {
     }
 }
 
+/// What a request to submit says, as the fingerprint of its idempotency key. The time it is delayed by is not part of it, nor is the trace it belongs
+/// to: both differ from try to try.
+pub(super) fn said(
+    key: String,
+    method: &str,
+    content_type: &str,
+    body: &[u8],
+    key_of_job: Option<&[u8]>,
+    timeout_ms: Option<u64>,
+    headers: &[Header],
+) -> Result<Idempotency> {
+    let timeout = timeout_ms.map(u64::to_be_bytes);
+    let headers: Vec<String> = headers
+        .iter()
+        .filter(|h| !crate::request::TRACE.iter().any(|name| h.name.eq_ignore_ascii_case(name)))
+        .map(|h| format!("{}: {:?}", h.name, h.value))
+        .collect();
+    let mut says: Vec<&[u8]> = vec![
+        &b"submit"[..],
+        method.as_bytes(),
+        content_type.as_bytes(),
+        body,
+        if key_of_job.is_some() { &b"key"[..] } else { &[] },
+        key_of_job.unwrap_or_default(),
+        timeout.as_ref().map_or(&[][..], |t| &t[..]),
+    ];
+    says.extend(headers.iter().map(|h| h.as_bytes()));
+    let made = crate::request::idempotency(Some(&key), &says)?;
+    made.ok_or_else(|| Error::internal("a key without a fingerprint"))
+}
+
 impl Outcome {
     /// Why a job has no result, as the status of its call; `None` when it has one.
     pub fn status(&self) -> Option<Status> {
         match self {
             Outcome::Result { .. } => None,
-            Outcome::Failed(failure) => Some(failed(failure)),
+            Outcome::Failed { status: Some(status), .. } => Some(status.clone()),
+            Outcome::Failed { failure, status: None } => Some(failed(failure)),
             Outcome::Cancelled => Some(Status::new(Code::Cancelled, "the job was cancelled")),
             Outcome::Expired => Some(Status::new(Code::DeadlineExceeded, "the job's deadline has passed")),
         }
     }
+}
+
+/// A worker's failure with typed details, as the status that its callers see.
+pub fn failure_status(failure: &Failure, details: Vec<Detail>) -> Status {
+    Status { details, ..failed(failure) }
 }
 
 /// A worker's failure. Its code is a kind's name or one of gRPC's; anything else is the worker's own and comes as `UNKNOWN`.

@@ -113,7 +113,7 @@ impl Access {
             let at = grant.delivery;
             let Some(part) = topic.parts.get(at.partition as usize) else { continue };
             if bytes >= MAX_BYTES {
-                give_back.push((at, Settle::Nack { delay_ms: 0 }));
+                give_back.push((at, Settle::Unseen));
                 continue;
             }
             let hit = cached

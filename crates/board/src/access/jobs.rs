@@ -1,8 +1,9 @@
 //! Methods and jobs: declaring, submitting, watching, working.
 
+use super::calls::said;
 use super::topics::encode;
 use super::*;
-use sb_core::jobs::{Event, MethodPolicy, MethodView, State, What, decode_event, encode_event};
+use sb_core::jobs::{Event, MAX_STATUS, MethodPolicy, MethodView, State, What, decode_event, encode_event};
 use sb_core::model::{GroupId, Header};
 use sb_core::ops::{Batch, Commit, Op, Reply};
 use std::time::Duration;
@@ -70,10 +71,26 @@ impl Access {
     /// Submits a job; true when this is the answer to an earlier request with the same key.
     pub async fn submit(&self, submit: Submit) -> Result<(JobView, bool)> {
         self.check_method(Verb::Call, &submit.method)?;
-        self.submit_job(submit, None).await
+        let idempotency = match submit.idempotency.clone() {
+            None => None,
+            Some(key) => {
+                let message = &submit.message;
+                let content_type = message.content_type.as_deref().unwrap_or_default();
+                let (method, timeout_ms) = (&submit.method, submit.timeout_ms);
+                let key_of_job = message.key.as_deref();
+                let headers = &message.headers;
+                Some(said(key, method, content_type, &message.body, key_of_job, timeout_ms, headers)?)
+            }
+        };
+        self.submit_job(submit, idempotency, None).await
     }
 
-    async fn submit_job(&self, submit: Submit, rerun_of: Option<JobId>) -> Result<(JobView, bool)> {
+    pub(super) async fn submit_job(
+        &self,
+        submit: Submit,
+        idempotency: Option<Idempotency>,
+        rerun_of: Option<JobId>,
+    ) -> Result<(JobView, bool)> {
         self.board.check_disk()?;
         let method = self.method(&submit.method).await?;
         let topic = self.topic_named(&method.policy.topic)?;
@@ -99,7 +116,7 @@ impl Access {
             rerun_of,
             callback: None,
         };
-        let dedup = submit.idempotency.map(|i| self.dedup(&format!("call/{}", method.name), i));
+        let dedup = idempotency.map(|i| self.dedup(&format!("call/{}", method.name), i));
         let mut answer = self.board.commit_held(Commit { dedup, ops: vec![op] }, Some(permit)).await?;
         match answer.replies.pop() {
             Some(Reply::Job(job)) => Ok((*job, answer.replayed)),
@@ -252,12 +269,17 @@ impl Access {
                 Some(Outcome::Result { content_type, body })
             }
             (State::Succeeded, _) => Some(Outcome::Result { content_type: None, body: Bytes::new() }),
-            (State::Failed, Some(What::Error(failure))) => Some(Outcome::Failed(failure)),
-            (State::Failed, _) => Some(Outcome::Failed(view.error.unwrap_or(Failure {
-                code: "lost".into(),
-                message: "no worker finished it".into(),
-                retryable: true,
-            }))),
+            (State::Failed, Some(What::Error { failure, status })) => {
+                Some(Outcome::Failed { failure, status: Status::decode(&status) })
+            }
+            (State::Failed, _) => Some(Outcome::Failed {
+                failure: view.error.unwrap_or(Failure {
+                    code: "lost".into(),
+                    message: "no worker finished it".into(),
+                    retryable: true,
+                }),
+                status: None,
+            }),
             (State::Cancelled, _) => Some(Outcome::Cancelled),
             (State::Expired, _) => Some(Outcome::Expired),
         })
@@ -292,7 +314,7 @@ impl Access {
         message.due_ms = None;
         message.expires_ms = None;
         let submit = Submit { method: view.method, message, idempotency: None, timeout_ms: None };
-        self.submit_job(submit, Some(id)).await.map(|(job, _)| job)
+        self.submit_job(submit, None, Some(id)).await.map(|(job, _)| job)
     }
 
     async fn job_op(&self, op: Op) -> Result<JobView> {
@@ -498,10 +520,12 @@ impl Access {
                 drop(permit);
                 job
             }
-            Finish::Fail { failure, delay_ms } => {
+            Finish::Fail { failure, status, delay_ms } => {
                 limit(failure.code.len(), 255, "the failure's code")?;
                 limit(failure.message.len(), 4096, "the failure's message")?;
-                let event = self.event(id, attempt, &What::Error(failure.clone()));
+                let status: Bytes = status.map(|s| s.encode().into()).unwrap_or_default();
+                limit(status.len(), MAX_STATUS, "what the failure says with its details")?;
+                let event = self.event(id, attempt, &What::Error { failure: failure.clone(), status });
                 self.job_op(Op::Fail { job: id, lease, failure, delay_ms, event }).await
             }
         }

@@ -41,6 +41,16 @@ pub(crate) fn message(
     })
 }
 
+/// A request in a form that is the same whatever codec it came in; `None` when it cannot be read.
+pub(crate) fn plain(entry: &Entry, codec: Codec, bytes: &Bytes) -> Option<Bytes> {
+    let (kind, options) = (&entry.method.input, sb_schema::Options::default());
+    let proto = match codec {
+        Codec::Proto => bytes.clone(),
+        Codec::Json => sb_schema::json_to_proto(kind, bytes, &options).ok()?,
+    };
+    sb_schema::proto_to_json(kind, &proto, &options).ok().map(Bytes::from)
+}
+
 /// The call as a service of this codec takes it.
 pub(crate) fn call(entry: &Entry, call: Call, to: Codec) -> Call {
     let (entry, from) = (entry.clone(), call.codec);

@@ -6,7 +6,7 @@ use super::{ByJob, Call, Code, Codec, End, Part, Status};
 use crate::access::{Finish, Report, Taken};
 use crate::{Access, Board};
 use futures_util::StreamExt as _;
-use sb_core::jobs::Failure;
+use sb_core::jobs::{Failure, MAX_STATUS};
 use sb_core::model::{Message, Value};
 use std::sync::Arc;
 use std::time::Duration;
@@ -80,13 +80,15 @@ async fn work(access: &Access, entry: &Entry, taken: Taken) {
         Ok((content_type, body)) => {
             Finish::Complete { content_type: Some(content_type.into()), body: body.into() }
         }
-        Err(status) => {
+        Err(mut status) => {
             let retryable =
                 matches!(status.code, Code::Unavailable | Code::ResourceExhausted | Code::Aborted);
-            let mut message = status.message;
-            message.truncate(message.floor_char_boundary(4_096));
+            status.message.truncate(status.message.floor_char_boundary(4_096));
+            // What is too long to be kept is left out from the end.
+            while status.encode().len() > MAX_STATUS && status.details.pop().is_some() {}
             let code = status.code.kind().name().to_owned();
-            Finish::Fail { failure: Failure { code, message, retryable }, delay_ms: None }
+            let failure = Failure { code, message: status.message.clone(), retryable };
+            Finish::Fail { failure, status: Some(status), delay_ms: None }
         }
     };
     if let Err(error) = access.job_finish(id, &handle, finish).await {

@@ -45,6 +45,11 @@ impl Entry {
         Streaming { client: self.method.client_streaming, server: self.method.server_streaming }
     }
 
+    /// The largest request message, in bytes. The server's own API takes batches, others get a message.
+    pub fn max_request(&self, board: &crate::Board) -> usize {
+        if self.service.provider.checks_rights() { board.max_request() } else { board.max_message() }
+    }
+
     /// Whether a call may be repeated.
     pub fn repeatable(&self) -> bool {
         self.method.idempotency != Idempotency::Unknown

@@ -1,5 +1,6 @@
 //! `google.protobuf.Any`: a message with the name of its type, written as an object with `@type`.
 
+use super::from_base64;
 use super::read::{Reading, twice};
 use super::text::{Token, deeper};
 use crate::error::{Error, Result, shorten};
@@ -28,7 +29,11 @@ impl<'a> Reading<'a> {
             // It was seen to be empty.
             return self.json.skip(depth.max(1));
         };
-        let info = resolve(self.pool, &url).map_err(|e| e.within("@type"))?;
+        let info = match resolve(self.pool, &url) {
+            Ok(info) => info,
+            Err(_) if self.options.opaque_any => return self.opaque(&url, out, depth),
+            Err(error) => return Err(error.within("@type")),
+        };
         let depth = deeper(depth)?;
         put_bytes(out, 1, url.as_bytes());
         put_tag(out, 2, 2);
@@ -39,6 +44,31 @@ impl<'a> Reading<'a> {
             self.any_value(info, out, depth)?;
         }
         close(out, mark);
+        Ok(())
+    }
+
+    /// An `Any` of an unknown type: its bytes stand as base64 under `value`.
+    fn opaque(&mut self, url: &str, out: &mut Vec<u8>, depth: usize) -> Result<()> {
+        put_bytes(out, 1, url.as_bytes());
+        self.json.enter();
+        let (mut first, mut seen) = (true, false);
+        while let Some(key) = self.json.key(&mut first)? {
+            match &*key {
+                "@type" => self.json.skip(depth)?,
+                "value" if !seen && self.json.peek()? == Token::String => {
+                    seen = true;
+                    let text = self.json.string()?;
+                    let value = from_base64(&text).map_err(|e| e.within("value"))?;
+                    put_bytes(out, 2, &value);
+                }
+                _ => {
+                    let name = shorten(url);
+                    return Err(Error::new(format!(
+                        "the schema does not know the type {name:?}: give its bytes as base64 under \"value\""
+                    )));
+                }
+            }
+        }
         Ok(())
     }
 

@@ -47,6 +47,8 @@ pub struct Options {
     pub enum_numbers: bool,
     /// Write the names of the `.proto` instead of lowerCamelCase. Both are always read.
     pub proto_names: bool,
+    /// Write an `Any` of a type that the schema does not know as `{"@type": …, "value": "base64"}` instead of refusing it, and read that.
+    pub opaque_any: bool,
     /// Messages, lists of values and the like may lie in each other as deep as this.
     pub depth: usize,
     /// The result may have this many bytes.
@@ -63,6 +65,7 @@ impl Default for Options {
             show_defaults: false,
             enum_numbers: false,
             proto_names: false,
+            opaque_any: false,
             depth: 100,
             max_output: 64 << 20,
             max_items: 4 << 20,

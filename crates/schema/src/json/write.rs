@@ -477,7 +477,18 @@ impl<'a> Writing<'a> {
             return Ok(());
         }
         let url = utf8(url)?;
-        let info = any::resolve(self.pool, url).map_err(|e| e.within("@type"))?;
+        let info = match any::resolve(self.pool, url) {
+            Ok(info) => info,
+            Err(_) if self.options.opaque_any => {
+                out.extend_from_slice(b"{\"@type\":");
+                put_string(out, url);
+                out.extend_from_slice(b",\"value\":");
+                put_base64(out, value);
+                out.push(b'}');
+                return Ok(());
+            }
+            Err(error) => return Err(error.within("@type")),
+        };
         out.extend_from_slice(b"{\"@type\":");
         put_string(out, url);
         if info.well_known.is_plain() {

@@ -40,14 +40,20 @@ fn read(source: impl Read, name: &str) -> Result<Vec<u8>, CliError> {
     Ok(bytes)
 }
 
-/// Arguments of a call: `k=v…` make a JSON object, else there is one body.
-pub fn call_body(arguments: &[String]) -> Result<Vec<u8>, CliError> {
+/// Whether arguments of a call are `k=v…`.
+pub fn are_pairs(arguments: &[String]) -> bool {
     let is_pair = |text: &String| {
         text.split_once('=').is_some_and(|(key, _)| {
-            !key.is_empty() && key.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-'))
+            let letter = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
+            key.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_') && key.chars().all(letter)
         })
     };
-    if !arguments.is_empty() && arguments.iter().all(is_pair) {
+    !arguments.is_empty() && arguments.iter().all(is_pair)
+}
+
+/// Arguments of a call that nothing describes: `k=v…` make a JSON object whose values are JSON where they are that, else there is one body.
+pub fn call_body(arguments: &[String]) -> Result<Vec<u8>, CliError> {
+    if are_pairs(arguments) {
         let object: serde_json::Map<String, Value> = arguments
             .iter()
             .filter_map(|text| text.split_once('='))

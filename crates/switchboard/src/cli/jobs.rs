@@ -3,34 +3,47 @@
 use std::io::Write as _;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use clap::{Args, Subcommand};
 use http::Method;
 use sb_core::jobs::State;
 use serde_json::{Value, json};
 
+use super::described::{Described, describe};
 use super::messages::key_header;
 use super::topics::{done, pages};
-use super::{Ctx, duration_arg, input, out};
+use super::{Ctx, duration_arg, input, out, via};
 use crate::client::{Answer, Client, Request, clean, segment, with_query};
 use crate::config::units::duration_text;
 use crate::error::{CliError, exit};
 use crate::follow::{Flow, Follow};
 use crate::sse;
 
-/// Arguments of `call` and `job submit`.
+/// What `call --help` says at its end.
+const CALL_EXAMPLES: &str = "Examples:
+  switchboard call shop.v1.Shop/GetOrder id=7
+  switchboard call shop.v1.Shop/GetOrder id=7 --via graphql     by another protocol
+  switchboard call shop.v1.Shop/CreateOrder customer.name=Ann tags=a tags=b
+  switchboard call shop.v1.Shop/CreateOrder @order.json --timeout 5s
+  switchboard call shop.v1.Shop/WatchOrders --via grpc          a line for each message
+  cat chunks.ndjson | switchboard call shop.v1.Shop/Import - --via grpc
+
+Of a described method the types of the fields say how k=v is read: id=7 is text where id is a
+string. A dot leads into messages and maps (customer.name=Ann, labels.eu=1), a name given again
+adds to a list, enums go by name, bytes are base64. k=@FILE is what a file holds, k=@@x is @x.
+Ctrl-C ends a call, at the service, too.";
+
+/// Arguments of `job submit`, and what `call` has in common with it.
 #[derive(Debug, Args)]
 pub struct CallArgs {
     /// package.Service/Method
     method: String,
-    /// The input: text, @FILE, - for standard input, or k=v… for a JSON object
+    /// The input: text, @FILE, - for standard input, or k=v… for the fields of a JSON object
     #[arg(value_name = "BODY|k=v")]
     body: Vec<String>,
     /// Content type [default: application/json when it is that]
     #[arg(short = 't', long, value_name = "TYPE")]
     content_type: Option<String>,
-    /// The protocol of the call; methods without a description are called by rest
-    #[arg(long, value_name = "PROTOCOL", default_value = "rest", value_parser = super::via::PROTOCOLS)]
-    via: String,
     /// Jobs with the same key run one after another
     #[arg(short, long)]
     key: Option<String>,
@@ -43,6 +56,17 @@ pub struct CallArgs {
     /// The same key is the same job, however often it is tried
     #[arg(long, value_name = "KEY")]
     idempotency_key: Option<String>,
+}
+
+/// Arguments of `call`.
+#[derive(Debug, Args)]
+#[command(after_help = CALL_EXAMPLES)]
+pub struct WaitedArgs {
+    #[command(flatten)]
+    call: CallArgs,
+    /// The protocol of the call; methods without a description are called by rest
+    #[arg(long, value_name = "PROTOCOL", default_value = "rest", value_parser = super::via::PROTOCOLS)]
+    via: String,
 }
 
 /// `switchboard job …`
@@ -111,8 +135,7 @@ fn method_path(method: &str) -> Result<String, CliError> {
     }
 }
 
-fn call_request(args: &CallArgs) -> Result<Request, CliError> {
-    let body = input::call_body(&args.body)?;
+fn call_request(args: &CallArgs, body: Vec<u8>) -> Result<Request, CliError> {
     let request = Request::new(Method::POST, method_path(&args.method)?)
         .maybe("content-type", args.content_type.as_deref().or(input::content_type(&body)))
         .maybe("sb-delay", args.delay.map(duration_text).as_deref())
@@ -121,27 +144,84 @@ fn call_request(args: &CallArgs) -> Result<Request, CliError> {
     Ok(key_header(request, args.key.as_deref()).body(body))
 }
 
+/// The body that the arguments make: `k=v` by the types of a described method's request. With `ask` the description is wanted in any case.
+async fn call_body(ctx: &Ctx, args: &CallArgs, ask: bool) -> Result<(Vec<u8>, Option<Described>), CliError> {
+    method_path(&args.method)?;
+    // What is wrong here already is said before a server is asked.
+    let given = input::call_body(&args.body)?;
+    if !ask && !input::are_pairs(&args.body) {
+        return Ok((given, None));
+    }
+    let described = describe(&ctx.client()?, &args.method).await?;
+    let body = match &described {
+        Some(described) if input::are_pairs(&args.body) => {
+            super::described::request(&described.method.input, &args.body)?
+        }
+        _ => given,
+    };
+    Ok((body, described))
+}
+
 /// `switchboard call`
-pub async fn call(ctx: &Ctx, args: &CallArgs) -> Result<u8, CliError> {
+pub async fn call(ctx: &Ctx, waited: &WaitedArgs) -> Result<u8, CliError> {
+    let (args, via) = (&waited.call, waited.via.as_str());
     // The server ends it at the timeout with its own error; the client only guards against a server that is silent.
     let guard = args.timeout.map(|t| t + args.delay.unwrap_or_default() + Duration::from_secs(5));
-    if args.via != "rest" {
-        if args.key.is_some() || args.delay.is_some() || args.idempotency_key.is_some() {
-            return Err(CliError::usage("--key, --delay and --idempotency-key need --via rest"));
+    let by_job = args.key.is_some() || args.delay.is_some() || args.idempotency_key.is_some();
+    if via != "rest" && by_job {
+        return Err(CliError::usage("--key, --delay and --idempotency-key need --via rest"));
+    }
+    let print = |message: &[u8], line: bool| -> Result<bool, CliError> {
+        if ctx.json {
+            out::json(&serde_json::from_slice(message).unwrap_or(Value::Null))?;
+        } else if line {
+            out::line(&out::shown(&String::from_utf8_lossy(message)))?;
+        } else {
+            out::body(message)?;
         }
-        let (path, body) = (method_path(&args.method)?, input::call_body(&args.body)?);
-        for message in super::via::call(ctx.target.clone(), &args.via, &path, &body, guard).await? {
-            if ctx.json {
-                out::json(&serde_json::from_slice(&message).unwrap_or(Value::Null))?;
-            } else {
-                out::body(&message)?;
-            }
+        Ok(true)
+    };
+    if via == "rest" {
+        let (body, _) = call_body(ctx, args, false).await?;
+        let request = call_request(args, body)?.timeout(guard);
+        let (head, body) = ctx.client()?.open(&request).await?.into_parts();
+        let kind = head.headers.get(http::header::CONTENT_TYPE).and_then(|v| v.to_str().ok());
+        if head.status.is_success() && kind.is_some_and(|kind| kind.starts_with("application/x-ndjson")) {
+            via::lines(body, &mut |message| print(message, true)).await?;
+            return Ok(exit::DONE);
         }
+        let body = via::whole(body).await?;
+        if !head.status.is_success() {
+            return Err(via::refused(head.status, &body));
+        }
+        result(ctx, &Answer { status: head.status, headers: head.headers, body })?;
         return Ok(exit::DONE);
     }
-    let answer = ctx.client()?.send(&call_request(args)?.timeout(guard)).await?;
-    result(ctx, &answer)?;
+    let (body, described) = call_body(ctx, args, true).await?;
+    let streams = described.as_ref().is_some_and(|d| d.method.server_streaming);
+    let asked = via::Asked {
+        path: args.method.clone(),
+        messages: messages(body, described.as_ref())?,
+        described,
+        timeout: args.timeout,
+        guard,
+    };
+    let mut each = |message: &[u8]| print(message, streams);
+    via::call(ctx.target.clone(), via, &asked, &mut each).await?;
     Ok(exit::DONE)
+}
+
+/// The messages of a request: one, or where the method streams from the caller the lines of the body.
+fn messages(body: Vec<u8>, described: Option<&Described>) -> Result<Vec<Bytes>, CliError> {
+    let body = if body.is_empty() { b"{}".to_vec() } else { body };
+    if !described.is_some_and(|d| d.method.client_streaming) {
+        return Ok(vec![body.into()]);
+    }
+    let texts = serde_json::Deserializer::from_slice(&body).into_iter::<Box<serde_json::value::RawValue>>();
+    texts
+        .map(|text| text.map(|t| Bytes::copy_from_slice(t.get().as_bytes())))
+        .collect::<Result<_, _>>()
+        .map_err(|why| CliError::usage(format!("the body is not one JSON message a line: {why}")))
 }
 
 fn result(ctx: &Ctx, answer: &Answer) -> Result<(), CliError> {
@@ -197,7 +277,9 @@ pub async fn run(ctx: &Ctx, command: JobCommand) -> Result<u8, CliError> {
             done(ctx, &job, &clean(&out::cell(&job["id"])))?;
         }
         JobCommand::Submit(args) => {
-            let job = client.send(&call_request(&args)?.header("prefer", "respond-async")).await?.value()?;
+            let (body, _) = call_body(ctx, &args, false).await?;
+            let request = call_request(&args, body)?.header("prefer", "respond-async");
+            let job = client.send(&request).await?.value()?;
             done(ctx, &job, &clean(&out::cell(&job["id"])))?;
         }
     }
@@ -230,6 +312,9 @@ fn show(ctx: &Ctx, job: &Value) -> Result<(), CliError> {
             "error",
             format!("{} ({})", out::cell(&job["error"]["message"]), out::cell(&job["error"]["code"])),
         ));
+        for detail in job["error"]["details"].as_array().into_iter().flatten() {
+            pairs.push(("detail", out::cell(detail)));
+        }
     }
     if job["result"].is_object() {
         pairs.push(("result", String::from_utf8_lossy(&input::shown_body(&job["result"])).into_owned()));
@@ -303,6 +388,9 @@ fn failed(job: &Value) -> CliError {
     let mut failure = CliError::new(exit::REFUSED, "SB0405", clean(&title));
     if let Some(code) = error["code"].as_str() {
         failure = failure.help(clean(&format!("the worker's code: {code}")));
+    }
+    for detail in error["details"].as_array().into_iter().flatten() {
+        failure = failure.help(clean(&format!("detail  {detail}")));
     }
     failure.help(clean(&format!("see  switchboard job logs {id}   try again  switchboard job rerun {id}")))
 }

@@ -1,4 +1,6 @@
-//! `pub` and `sub`.
+//! `pub` and `sub`: by the HTTP surface, or by the server's own API over another protocol.
+
+mod api;
 
 use std::time::{Duration, Instant};
 
@@ -21,8 +23,16 @@ use crate::sse;
 const BATCH_MESSAGES: usize = 1000;
 const BATCH_BYTES: usize = 7 << 20;
 
+/// What `pub --help` says at its end.
+const PUB_EXAMPLES: &str = "Examples:
+  switchboard pub orders.created '{\"id\":7}'
+  switchboard pub orders.created @order.json -k customer-7 -H source=import
+  seq 1000 | switchboard pub numbers - --batch
+  switchboard pub orders.created hello --via graphql     the same by another protocol";
+
 /// Arguments of `pub`.
 #[derive(Debug, Args)]
+#[command(after_help = PUB_EXAMPLES)]
 pub struct PubArgs {
     /// Address to publish to
     topic: String,
@@ -58,6 +68,9 @@ pub struct PubArgs {
     /// Each line of the body is a message of its own
     #[arg(long)]
     batch: bool,
+    /// The protocol it goes by
+    #[arg(long, value_name = "PROTOCOL", default_value = "rest", value_parser = super::via::PROTOCOLS)]
+    via: String,
 }
 
 fn rate(text: &str) -> Result<f64, String> {
@@ -82,7 +95,10 @@ pub async fn publish(ctx: &Ctx, args: &PubArgs) -> Result<u8, CliError> {
                 tokio::time::sleep(due.saturating_sub(started.elapsed())).await;
             }
             sent = sent.saturating_add(1);
-            let answer = client.send(&request(args, body.clone())).await?.value()?;
+            let answer = match args.via.as_str() {
+                "rest" => client.send(&request(args, body.clone())).await?.value()?,
+                _ => api::publish(ctx, args, body).await?,
+            };
             match answer["messages"].as_array() {
                 Some(list) => {
                     for one in list {
@@ -175,8 +191,16 @@ fn batches(body: &Bytes) -> Result<Vec<Bytes>, CliError> {
     Ok(requests.into_iter().map(Bytes::from).collect())
 }
 
+/// What `sub --help` says at its end.
+const SUB_EXAMPLES: &str = "Examples:
+  switchboard sub 'orders.>'                        what comes from now on
+  switchboard sub orders.created --from start -n 10
+  switchboard sub 'orders.>' --from 1h --json | jq .body
+  switchboard sub orders.created --via grpc         the same by another protocol";
+
 /// Arguments of `sub`.
 #[derive(Debug, Args)]
+#[command(after_help = SUB_EXAMPLES)]
 pub struct SubArgs {
     /// Addresses or patterns: * is one segment, # any number, > one or more at the end
     #[arg(required = true, value_name = "PATTERN")]
@@ -193,6 +217,9 @@ pub struct SubArgs {
     /// Stop after so many messages
     #[arg(short = 'n', long, value_name = "N")]
     count: Option<u64>,
+    /// The protocol it comes by
+    #[arg(long, value_name = "PROTOCOL", default_value = "rest", value_parser = super::via::STREAMING)]
+    via: String,
     /// Print nothing but the bodies, one a line
     #[arg(long, conflicts_with = "json")]
     raw: bool,
@@ -224,7 +251,16 @@ pub async fn subscribe(ctx: &Ctx, mut args: SubArgs) -> Result<u8, CliError> {
         follows.push(prepare(&client, pattern, &args).await?);
     }
     let (sender, mut receiver) = mpsc::channel::<Result<Value, CliError>>(64);
-    let reading = join_all(follows.into_iter().map(|follow| read(&client, follow, sender.clone())));
+    let by_api = args.via != "rest";
+    let reading = join_all(follows.into_iter().zip(&args.patterns).map(|((follow, end), pattern)| {
+        let (client, args, sender) = (&client, &args, sender.clone());
+        async move {
+            match by_api {
+                true => api::follow(ctx, args, pattern, end, sender).await,
+                false => read(client, follow, sender).await,
+            }
+        }
+    }));
     drop(sender);
     let printing = async {
         let mut left = args.count;
@@ -249,7 +285,12 @@ pub async fn subscribe(ctx: &Ctx, mut args: SubArgs) -> Result<u8, CliError> {
 
 /// Looks first, so that a mistyped topic is an error at once and not a silent wait, and so that a connection lost before
 /// the first message leaves no gap.
-async fn prepare(client: &Client, pattern: &str, args: &SubArgs) -> Result<Follow, CliError> {
+/// The second of what it gives is the cursor of the end, where there is one.
+async fn prepare(
+    client: &Client,
+    pattern: &str,
+    args: &SubArgs,
+) -> Result<(Follow, Option<String>), CliError> {
     let path = format!("/topics/{}", segment(pattern));
     let history =
         args.from.as_deref().is_some_and(|from| from != "end") || args.after.is_some() || args.last.is_some();
@@ -277,11 +318,13 @@ async fn prepare(client: &Client, pattern: &str, args: &SubArgs) -> Result<Follo
             ("last", args.last.map(|n| n.to_string())),
         ],
     );
-    let later = match end {
-        Some(end) if !history => with_query(&path, &[envelope.clone(), ("after", Some(end))]),
+    let end = end.filter(|_| !history);
+    let later = match &end {
+        Some(end) => with_query(&path, &[envelope.clone(), ("after", Some(end.clone()))]),
         _ => first.clone(),
     };
-    Ok(Follow { first, later, resume: with_query(&path, &[envelope]), last_id: None, give_up: args.give_up })
+    let resume = with_query(&path, &[envelope]);
+    Ok((Follow { first, later, resume, last_id: None, give_up: args.give_up }, end))
 }
 
 async fn read(client: &Client, mut follow: Follow, sender: mpsc::Sender<Result<Value, CliError>>) {

@@ -5,6 +5,7 @@
 
 mod data;
 mod demo;
+mod described;
 mod groups;
 mod input;
 mod jobs;
@@ -89,7 +90,7 @@ enum Command {
     /// Receive messages
     Sub(messages::SubArgs),
     /// Call a method and wait for its result
-    Call(jobs::CallArgs),
+    Call(jobs::WaitedArgs),
     /// Be a service: answer every call of a method alike
     Reply(services::ReplyArgs),
     /// Run a development server in front of an existing service

@@ -92,7 +92,12 @@ pub async fn run(ctx: &Ctx, command: ServiceCommand) -> Result<u8, CliError> {
             }
         }
         ServiceCommand::Show { name } => {
-            let service = own(&client, "Services/Get", &json!({ "name": name })).await?;
+            let service = match own(&client, "Services/Get", &json!({ "name": name })).await {
+                Err(error) if error.exit == exit::MISSING => {
+                    return Err(with_near(&client, &name, error).await);
+                }
+                other => other?,
+            };
             if ctx.json { out::json(&service)? } else { show(&service)? }
         }
         ServiceCommand::Export { name, output } => {
@@ -110,6 +115,20 @@ pub async fn run(ctx: &Ctx, command: ServiceCommand) -> Result<u8, CliError> {
         }
     }
     Ok(exit::DONE)
+}
+
+/// The error that there is no such service, with the names that may be meant.
+async fn with_near(client: &Client, name: &str, error: CliError) -> CliError {
+    let Ok(listed) = own(client, "Services/List", &json!({})).await else { return error };
+    let known: Vec<&str> = services(&listed).filter_map(|s| s["name"].as_str()).collect();
+    let short = |known: &&str| known.rsplit('.').next().is_some_and(|last| last.eq_ignore_ascii_case(name));
+    let near = crate::config::units::nearest(name, known.iter().copied()).first().copied();
+    let error = CliError { help: Vec::new(), ..error };
+    match near.or_else(|| known.iter().copied().find(short)) {
+        Some(near) => error.help(format!("did you mean {near}?")),
+        None => error,
+    }
+    .help("see all:  switchboard service list")
 }
 
 fn services(listed: &Value) -> impl Iterator<Item = &Value> {

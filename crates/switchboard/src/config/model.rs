@@ -195,6 +195,8 @@ pub struct Service {
     pub health: sb_board::mount::Health,
     /// Most calls at a time.
     pub max_running: u32,
+    /// When a call that may be repeated is made once more beside the first.
+    pub hedge: Option<sb_board::call::Hedge>,
 }
 
 /// One method of `[services]`.

@@ -214,8 +214,20 @@ pub struct Service {
     pub health: Option<String>,
     /// Most calls that run at a time; 1024 by default.
     pub max_running: Option<u32>,
+    /// Makes a slow call of a method that may be repeated once more beside the first; off by default.
+    pub hedge: Option<Hedge>,
     /// How a target over TLS is trusted, and who we say we are.
     pub tls: Option<ClientTls>,
+}
+
+/// `hedge = {…}` of a service.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct Hedge {
+    /// Without an answer for so long, from 1 ms to 1 min.
+    pub after: Duration,
+    /// So many at once, with the first: 2 to 5; 2 by default.
+    pub max: Option<u32>,
 }
 
 /// `tls = {…}` of a service.

@@ -133,6 +133,19 @@ fn described(
         );
     }
     walk.finish(tls);
+    let asks_hedge = table.get("hedge").is_some();
+    let mut hedge = walk.section(table, "hedge");
+    let after = walk.duration(hedge.get("after"), Duration::from_millis(1)..=Duration::from_secs(60));
+    let max = walk.count(hedge.get("max"), 2..=5).unwrap_or(2);
+    if asks_hedge && after.is_none() {
+        walk.fault(
+            Fault::new("SB0112", "`after` is missing in hedge")
+                .at(hedge.span.clone())
+                .help("add  after = \"50ms\", about what 95 of 100 calls take at most"),
+        );
+    }
+    walk.finish(hedge);
+    let hedge = after.map(|after| sb_board::call::Hedge { after, max });
     use sb_board::mount::Balance;
     let balances = [("round_robin", Balance::RoundRobin), ("least_request", Balance::LeastRequest)];
     let service = Service {
@@ -155,6 +168,7 @@ fn described(
         balance: walk.choice(table.get("balance"), &balances).unwrap_or_default(),
         health: health.unwrap_or_default(),
         max_running: walk.count(table.get("max_running"), 1..=1_000_000).unwrap_or(1_024),
+        hedge,
     };
     if target_node.is_none() && proto_node.is_none() {
         return None;

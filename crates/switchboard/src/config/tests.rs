@@ -300,6 +300,7 @@ show_defaults = true
 balance = "least_request"
 health = "grpc:shop.v1.Shop"
 max_running = 100
+hedge = { after = "50ms", max = 3 }
 tls = { ca = "ca.pem", cert = "cert.pem", key = "key.pem", server_name = "shop" }
 [graphql]
 introspection = false
@@ -353,6 +354,8 @@ fn a_whole_configuration_is_read() {
     assert_eq!((config.graphql.limits.depth, config.graphql.entities["User"].key.as_str()), (5, "id"));
     let shop = &config.services[0];
     assert_eq!(shop.target.as_deref(), Some("grpc://127.0.0.1:50051,127.0.0.1:50052"));
+    let hedge = sb_board::call::Hedge { after: Duration::from_millis(50), max: 3 };
+    assert_eq!(shop.hedge, Some(hedge));
     assert_eq!((shop.only.len(), shop.shown.as_ref().map(Vec::len), shop.max_running), (1, Some(2), 100));
     assert_eq!(shop.health, sb_board::mount::Health::Grpc("shop.v1.Shop".into()));
     assert_eq!(config.auth.keys.iter().find(|k| k.name == "other").unwrap().role, "admin");

@@ -123,7 +123,7 @@ async fn respond(
     access: &Access,
 ) -> Response<Body> {
     let streaming = terms.found.streaming();
-    let limit = access.board().max_message();
+    let limit = terms.found.max_request(access);
     let call = Call {
         method: terms.method,
         streaming,

@@ -129,6 +129,14 @@ pub(crate) enum Found {
 }
 
 impl Found {
+    /// The largest request message it takes.
+    pub(crate) fn max_request(&self, access: &Access) -> usize {
+        match self {
+            Found::Entry(entry) => entry.max_request(access.board()),
+            _ => access.board().max_message(),
+        }
+    }
+
     /// Who answers this method over the caller's protocol.
     pub(crate) fn find(access: &Access, path: &str) -> Found {
         if let Some(own) = Own::find(path) {

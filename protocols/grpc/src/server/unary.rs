@@ -165,7 +165,7 @@ fn judge(
     let message = if get {
         let base64 = of_query("base64").is_some_and(|value| value == b"1");
         let message = of_query("message").and_then(|value| map::query_message(value, base64));
-        let limit = access.board().max_message();
+        let limit = found.max_request(access);
         match message.map(|message| unpack(theirs, message, limit)) {
             None => {
                 return failing(Code::InvalidArgument, "the query has no message, or none in base64".into());
@@ -189,7 +189,7 @@ async fn respond(
     let get = terms.message.is_some();
     let messages: Messages = match terms.message {
         Some(message) => Box::pin(futures_util::stream::iter([Ok(message)])),
-        None => whole(body, terms.theirs, access.board().max_message()),
+        None => whole(body, terms.theirs, found.max_request(access)),
     };
     let call = Call {
         streaming: found.streaming(),

@@ -432,6 +432,10 @@ pub(crate) struct FailureOut<'a> {
     pub(crate) code: &'a str,
     pub(crate) message: &'a str,
     pub(crate) retryable: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) status_name: Option<&'static str>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) details: Vec<serde_json::Value>,
 }
 
 /// Bytes with their media type, shown in JSON.
@@ -568,6 +572,8 @@ pub(crate) struct FailIn {
     pub(crate) message: String,
     pub(crate) retryable: Option<bool>,
     pub(crate) delay: Option<Span>,
+    #[serde(default)]
+    pub(crate) details: Vec<serde_json::Value>,
 }
 
 #[derive(Debug, Deserialize)]
