@@ -20,7 +20,7 @@ mod workers;
 
 pub(crate) use jobs::ensure_runner;
 pub use meter::{BOUNDS, Meter, MethodCounts};
-pub use retry::Retrying;
+pub use retry::{Retries, Retrying};
 pub use services::{Service, Services};
 pub use status::{Code, Detail, Status};
 pub use workers::Workers;

@@ -1,5 +1,6 @@
 //! Retries of calls to upstreams: only of unary methods that say they may be repeated (`idempotency_level`), only when nothing has come back,
-//! and only while the budget lasts, so that a service in trouble does not get many times its load.
+//! and only while the budget lasts, so that a service in trouble does not get many times its load. [`Retries`] is the same for what calls
+//! upstreams without a provider.
 
 use super::{Call, Code, End, Part, Provider, Reply, Status};
 use crate::Access;
@@ -16,25 +17,56 @@ const EARNED: i64 = 100;
 /// The budget's bounds, in thousandths of a retry.
 const FULL: i64 = 10_000;
 
+/// The budget of retries of one upstream.
+pub struct Retries(AtomicI64);
+
+impl Default for Retries {
+    fn default() -> Self {
+        Retries(AtomicI64::new(FULL))
+    }
+}
+
+impl Retries {
+    /// A call that may be repeated begins.
+    pub fn earn(&self) {
+        let _ = self.0.fetch_update(Relaxed, Relaxed, |left| (left < FULL).then_some(left + EARNED));
+    }
+
+    /// Whether what failed with this code, tried so often, is tried once more before the deadline. Waits until then, and takes from the budget.
+    pub async fn again(
+        &self,
+        code: Option<Code>,
+        tries: u32,
+        deadline: Option<tokio::time::Instant>,
+    ) -> bool {
+        // Unavailable says that the service did not take it, or may be asked again.
+        if code != Some(Code::Unavailable) || tries >= TRIES || !self.afford() {
+            return false;
+        }
+        let pause = Duration::from_millis(20 << tries) + jitter();
+        if deadline.is_some_and(|at| tokio::time::Instant::now() + pause >= at) {
+            return false;
+        }
+        tokio::time::sleep(pause).await;
+        true
+    }
+
+    /// Takes one retry from the budget, if there is one.
+    fn afford(&self) -> bool {
+        self.0.fetch_update(Relaxed, Relaxed, |left| (left >= 1_000).then_some(left - 1_000)).is_ok()
+    }
+}
+
 /// A provider whose failed calls are repeated where that is safe.
 pub struct Retrying {
     inner: Arc<dyn Provider>,
-    budget: AtomicI64,
+    retries: Retries,
 }
 
 impl Retrying {
     /// Wraps a provider.
     pub fn new(inner: Arc<dyn Provider>) -> Self {
-        Retrying { inner, budget: AtomicI64::new(FULL) }
-    }
-
-    /// Takes one retry from the budget, if there is one.
-    fn afford(&self) -> bool {
-        self.budget.fetch_update(Relaxed, Relaxed, |left| (left >= 1_000).then_some(left - 1_000)).is_ok()
-    }
-
-    fn earn(&self) {
-        let _ = self.budget.fetch_update(Relaxed, Relaxed, |left| (left < FULL).then_some(left + EARNED));
+        Retrying { inner, retries: Retries::default() }
     }
 }
 
@@ -47,7 +79,7 @@ impl Provider for Retrying {
             return self.inner.clone().call(access, call);
         }
         Box::pin(async move {
-            self.earn();
+            self.retries.earn();
             let message = call.message().await?;
             let mut tries = 1;
             loop {
@@ -75,16 +107,10 @@ impl Provider for Retrying {
                         }
                     },
                 };
-                // Unavailable says that the service did not take it, or may be asked again.
-                if code != Some(Code::Unavailable) || tries == TRIES || !self.afford() {
-                    return reply;
-                }
-                let pause = Duration::from_millis(20 << tries) + jitter();
-                if call.deadline.is_some_and(|at| tokio::time::Instant::now() + pause >= at) {
+                if !self.retries.again(code, tries, call.deadline).await {
                     return reply;
                 }
                 tracing::debug!(method = %call.method, tries, "a call is repeated");
-                tokio::time::sleep(pause).await;
                 tries += 1;
             }
         })
