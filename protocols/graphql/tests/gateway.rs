@@ -245,7 +245,9 @@ async fn without_a_supergraph_there_is_no_gateway() {
     let site = Site::start(0, options(), None).await;
     let mut stream = TcpStream::connect(site.addr).await.unwrap();
     stream
-        .write_all(b"GET /graphql/supergraph?query=%7Ba%7D HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        .write_all(
+            b"GET /graphql/supergraph?query=%7Ba%7D HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
+        )
         .await
         .unwrap();
     let mut answer = String::new();

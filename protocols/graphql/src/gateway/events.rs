@@ -94,7 +94,8 @@ impl Parser {
                 match &*name {
                     b"complete" => return Ok(Some(Event::Complete)),
                     b"next" => {
-                        let none = || Status::new(Code::Internal, "an event of the subgraph is none of GraphQL");
+                        let none =
+                            || Status::new(Code::Internal, "an event of the subgraph is none of GraphQL");
                         return Ok(Some(Event::Next(answered(&data).ok_or_else(none)?)));
                     }
                     _ => continue,

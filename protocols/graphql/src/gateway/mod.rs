@@ -23,19 +23,19 @@ use apollo_compiler::schema::Implementers;
 use apollo_compiler::validation::Valid;
 use apollo_compiler::{ExecutableDocument, Name, Node, Schema};
 use http::{HeaderMap, HeaderName};
+use run::Running;
 use sb_board::Access;
 use sb_board::call::Code;
 use sb_board::mount::{Dialer, Target};
 use sb_core::model::Error;
 use sb_federation::{REPRESENTATIONS, Step, Supergraph};
 use serde_json::{Map, Value};
-use run::Running;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
+pub(crate) use subscribe::subscribe;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
-pub(crate) use subscribe::subscribe;
 use upstream::Upstream;
 
 /// Where it is served.

@@ -82,16 +82,17 @@ async fn open(access: Access, ready: Box<Ready>, terms: Terms) -> Result<Subscri
     };
     let upstream = ready.gateway.upstreams.get(&fetch.subgraph).ok_or_else(|| one(unfit()))?;
     let opened = tokio::time::timeout_at(began, upstream.subscribe(&question, ready.options.limits.bytes));
-    let opened = opened.await.unwrap_or_else(|_| {
-        Err(Status::new(Code::DeadlineExceeded, "the subgraph did not answer in time"))
-    });
+    let opened = opened
+        .await
+        .unwrap_or_else(|_| Err(Status::new(Code::DeadlineExceeded, "the subgraph did not answer in time")));
     match opened {
         Ok(items) => {
             let end = terms.timeout_ms.map(|ms| Instant::now() + Duration::from_millis(ms));
             Ok(Subscription { access, terms, variables, plan, items, end, over: false, ready })
         }
         Err(status) => {
-            let running = Running::new(&ready.gateway, &access, &variables, &terms, began, &ready.options.limits);
+            let running =
+                Running::new(&ready.gateway, &access, &variables, &terms, began, &ready.options.limits);
             running.failed(fetch, &status, &Vec::new());
             Err(running.finish().1)
         }

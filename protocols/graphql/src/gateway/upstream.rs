@@ -130,13 +130,15 @@ impl Upstream {
                 };
                 Ok(match front::prepare(question.access, ask, &Side::Services) {
                     Err(faults) => refused(faults),
-                    Ok(ready) => Box::pin(front::events(question.access.clone(), ready, terms).map(|event| {
-                        let response = match event {
-                            Event::Next(response) => response,
-                            Event::Refused(faults) => Response::refused(faults),
-                        };
-                        answered(&response.encode()).ok_or_else(none)
-                    })),
+                    Ok(ready) => {
+                        Box::pin(front::events(question.access.clone(), ready, terms).map(|event| {
+                            let response = match event {
+                                Event::Next(response) => response,
+                                Event::Refused(faults) => Response::refused(faults),
+                            };
+                            answered(&response.encode()).ok_or_else(none)
+                        }))
+                    }
                 })
             }
             Upstream::Http { http, path, .. } => {
