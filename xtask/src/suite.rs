@@ -7,6 +7,8 @@ use std::net::{TcpListener, TcpStream};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, OnceLock};
 use std::time::{Duration, Instant};
 
 const CARGO_FUZZ: &str = "0.13.1";
@@ -65,8 +67,20 @@ struct Suite {
     root: PathBuf,
     options: Options,
     binary: PathBuf,
-    steps: Vec<(String, Outcome)>,
+    steps: Vec<Planned>,
 }
+
+/// A step that was chosen, in the order in which it is to run.
+struct Planned {
+    name: String,
+    limit: Duration,
+    /// Whether another of these may run at the same time: most wait more than they work.
+    beside: bool,
+    body: Box<dyn Fn(&Step<'_>) -> Outcome + Send + Sync>,
+}
+
+/// How many steps run at once where they may.
+const LANES: usize = 2;
 
 /// Runs the tier and gives 1 when anything failed.
 pub fn run(root: PathBuf, options: Options) -> ExitCode {
@@ -77,25 +91,39 @@ pub fn run(root: PathBuf, options: Options) -> ExitCode {
     let mut suite = Suite { binary, root, options, steps: Vec::new() };
     let began = Instant::now();
     all(&mut suite);
-    suite.end(began)
+    let outcomes = suite.run();
+    suite.end(began, &outcomes)
 }
 
 /// The steps, in the order in which they find faults soonest.
 fn all(suite: &mut Suite) {
     let tier = suite.options.tier;
-    let pick = |change: &'static str, night: &'static str, release: &'static str| match tier {
+    let pick = move |change: &'static str, night: &'static str, release: &'static str| match tier {
         Tier::Change => change,
         Tier::Night => night,
         Tier::Release => release,
     };
     let seeds = pick("2000", "200000", "1000000");
-    suite.step("cargo test --workspace", 240, |s| {
+    suite.step("cargo test --workspace", 240, move |s| {
         s.exec(s.cargo(&["test", "--workspace", "--locked"]).env("SWITCHBOARD_SEEDS", seeds))
     });
     suite.step("release build", 60, |s| {
         s.exec(&mut s.cargo(&["build", "--release", "--locked", "-p", "switchboard"]))
     });
-    suite.step("http by python", 15, |s| {
+    let cycles = pick("25", "500", "2000");
+    suite.step(&format!("kill -9, {cycles} cycles"), 240, move |s| {
+        s.script("interop/crash/crash.py", &["--cycles", cycles])
+    });
+    // The longest first, so that the lanes end at about the same time.
+    suite.beside("example: code runner", 15, |s| {
+        let folder = s.root.join("examples/code-runner/test");
+        s.browser(|s, chromium| {
+            s.node(&folder, |s| {
+                s.exec(Command::new("npm").arg("test").env("CHROMIUM", chromium).current_dir(&folder))
+            })
+        })
+    });
+    suite.beside("http by python", 15, |s| {
         let folder = s.root.join("interop/http/python");
         s.python(&folder.join("requirements.txt"), "python", |s, python| {
             s.exec(
@@ -105,11 +133,11 @@ fn all(suite: &mut Suite) {
             )
         })
     });
-    suite.step("http by node", 10, |s| {
+    suite.beside("http by node", 10, |s| {
         let folder = s.root.join("interop/http/node");
         s.node(&folder, |s| s.exec(Command::new("node").arg("--test").current_dir(&folder)))
     });
-    suite.step("graphql by node", 15, |s| {
+    suite.beside("graphql by node", 15, |s| {
         let folder = s.root.join("interop/graphql/node");
         s.node(&folder, |s| {
             s.graphql(|s, services| {
@@ -119,7 +147,7 @@ fn all(suite: &mut Suite) {
             })
         })
     });
-    suite.step("graphql by python", 10, |s| {
+    suite.beside("graphql by python", 10, |s| {
         let folder = s.root.join("interop/graphql/python");
         s.python(&folder.join("requirements.txt"), "graphql-python", |s, python| {
             s.graphql(|s, services| {
@@ -129,10 +157,10 @@ fn all(suite: &mut Suite) {
             })
         })
     });
-    suite.step("connect conformance", 30, |s| {
+    suite.beside("connect conformance", 30, |s| {
         s.rpc(|s| s.exec(Command::new("python3").arg("interop/connect/run.py").current_dir(s.root)))
     });
-    suite.step("grpc by python, node and go", 10, |s| {
+    suite.beside("grpc by python, node and go", 10, |s| {
         let folder = s.root.join("interop/grpc");
         s.rpc(|s| {
             s.node(&folder.join("node"), |s| {
@@ -143,19 +171,15 @@ fn all(suite: &mut Suite) {
         })
     });
     for (protocol, python) in [("jsonrpc", "jsonrpc-python"), ("mcp", "mcp-python")] {
-        suite.step(&format!("{protocol} by python and node"), 15, |s| s.services(protocol, python));
+        suite.beside(&format!("{protocol} by python and node"), 15, move |s| s.services(protocol, python));
     }
-    let cycles = pick("25", "500", "2000");
-    suite.step(&format!("kill -9, {cycles} cycles"), 240, |s| {
-        s.script("interop/crash/crash.py", &["--cycles", cycles])
-    });
-    suite.step("damage to the journal", 60, |s| {
+    suite.beside("damage to the journal", 60, move |s| {
         s.script("interop/crash/damage.py", &["--points", pick("20", "200", "500")])
     });
-    suite.step("WebSocket by Autobahn", 60, |s| {
+    suite.beside("WebSocket by Autobahn", 60, move |s| {
         s.script("interop/autobahn/run.py", if tier == Tier::Change { &[] } else { &["--all"] })
     });
-    suite.step("Thrift by Python and Node", 15, |s| {
+    suite.beside("Thrift by Python and Node", 15, |s| {
         s.debian(
             "thrift-compiler",
             || find("thrift"),
@@ -165,18 +189,10 @@ fn all(suite: &mut Suite) {
             },
         )
     });
-    suite.step("full disk", 10, |s| s.script("interop/crash/full_disk.py", &[]));
-    suite.step("console in a browser", 15, |s| s.console());
-    suite.step("example: code runner", 15, |s| {
-        let folder = s.root.join("examples/code-runner/test");
-        s.browser(|s, chromium| {
-            s.node(&folder, |s| {
-                s.exec(Command::new("npm").arg("test").env("CHROMIUM", chromium).current_dir(&folder))
-            })
-        })
-    });
+    suite.beside("full disk", 10, |s| s.script("interop/crash/full_disk.py", &[]));
+    suite.beside("console in a browser", 15, |s| s.console());
     for example in ["user-service", "shop"] {
-        suite.step(&format!("example: {example}"), 10, |s| {
+        suite.beside(&format!("example: {example}"), 10, move |s| {
             let folder = s.root.join("examples/user-service");
             s.node(&folder.join("node"), |s| {
                 s.python(&folder.join("python/requirements.txt"), "examples-python", |s, python| {
@@ -189,7 +205,7 @@ fn all(suite: &mut Suite) {
             })
         });
     }
-    suite.step("docs: patterns", 10, |s| {
+    suite.beside("docs: patterns", 10, |s| {
         s.debian(
             "curl",
             || find("curl"),
@@ -205,11 +221,6 @@ fn all(suite: &mut Suite) {
             },
         )
     });
-    suite.step("command line", 10, |s| {
-        s.exec(
-            s.cargo(&["test", "--locked", "-p", "switchboard", "--tests"]).env("SWITCHBOARD_BIN", s.binary),
-        )
-    });
     if tier >= Tier::Night {
         fuzz(suite, pick("60", "60", "600"));
         suite.step("a million behind, 100,000 topics", 60, |s| s.script("interop/scale/scale.py", &[]));
@@ -218,7 +229,7 @@ fn all(suite: &mut Suite) {
 }
 
 /// Every fuzz target for so many seconds, each a step of its own.
-fn fuzz(suite: &mut Suite, seconds: &str) {
+fn fuzz(suite: &mut Suite, seconds: &'static str) {
     let mut targets: Vec<String> = fs::read_dir(suite.root.join("fuzz/fuzz_targets"))
         .into_iter()
         .flatten()
@@ -230,7 +241,7 @@ fn fuzz(suite: &mut Suite, seconds: &str) {
         suite.step("fuzz", 1, |_| Missing("there are no targets in fuzz/fuzz_targets".into()));
     }
     for target in targets {
-        suite.step(&format!("fuzz {target}, {seconds} s"), 60, |s| {
+        suite.step(&format!("fuzz {target}, {seconds} s"), 60, move |s| {
             if !quiet(Command::new("cargo").args(["+nightly", "--version"])) {
                 return Missing("a nightly toolchain (rustup toolchain install nightly)".into());
             }
@@ -268,10 +279,68 @@ struct Step<'a> {
 }
 
 impl Suite {
-    fn step(&mut self, name: &str, minutes: u64, body: impl Fn(&Step<'_>) -> Outcome) {
-        if self.options.only.as_ref().is_some_and(|only| !name.contains(only.as_str())) {
-            return;
+    /// A step that needs the machine for itself: it builds with all cores, or judges times and memory.
+    fn step(
+        &mut self,
+        name: &str,
+        minutes: u64,
+        body: impl Fn(&Step<'_>) -> Outcome + Send + Sync + 'static,
+    ) {
+        self.plan(name, minutes, false, Box::new(body));
+    }
+
+    /// A step that may run beside another.
+    fn beside(
+        &mut self,
+        name: &str,
+        minutes: u64,
+        body: impl Fn(&Step<'_>) -> Outcome + Send + Sync + 'static,
+    ) {
+        self.plan(name, minutes, true, Box::new(body));
+    }
+
+    fn plan(
+        &mut self,
+        name: &str,
+        minutes: u64,
+        beside: bool,
+        body: Box<dyn Fn(&Step<'_>) -> Outcome + Send + Sync>,
+    ) {
+        if self.options.only.as_ref().is_none_or(|only| name.contains(only.as_str())) {
+            let limit = Duration::from_secs(minutes * 60);
+            self.steps.push(Planned { name: name.to_owned(), limit, beside, body });
         }
+    }
+
+    /// Runs what was planned and gives what became of each. Neighbours that may run beside each other share the machine.
+    fn run(&self) -> Vec<Outcome> {
+        let outcomes: Vec<OnceLock<Outcome>> = self.steps.iter().map(|_| OnceLock::new()).collect();
+        let one = |step: usize| drop(outcomes[step].set(self.judge(&self.steps[step])));
+        let mut next = 0;
+        while next < self.steps.len() {
+            let group = self.steps[next..].iter().take_while(|step| step.beside).count();
+            if group == 0 {
+                one(next);
+                next += 1;
+                continue;
+            }
+            let (end, taken) = (next + group, AtomicUsize::new(next));
+            std::thread::scope(|scope| {
+                for _ in 0..LANES {
+                    scope.spawn(|| {
+                        while let Some(step) = Some(taken.fetch_add(1, Ordering::Relaxed)).filter(|step| *step < end) {
+                            one(step);
+                        }
+                    });
+                }
+            });
+            next = end;
+        }
+        outcomes.into_iter().map(|outcome| outcome.into_inner().unwrap_or(Failed("it did not run".into()))).collect()
+    }
+
+    fn judge(&self, planned: &Planned) -> Outcome {
+        let name = &planned.name;
         println!("==   {name}");
         let _ = std::io::stdout().flush();
         let logs = self.root.join(".suite/logs");
@@ -280,13 +349,12 @@ impl Suite {
         let log = logs.join(format!("{file}.log"));
         let _ = File::create(&log);
         let began = Instant::now();
-        let limit = Duration::from_secs(minutes * 60);
         let try_it = || {
-            body(&Step {
+            (planned.body)(&Step {
                 root: &self.root,
                 binary: &self.binary,
                 log: log.clone(),
-                until: Instant::now() + limit,
+                until: Instant::now() + planned.limit,
             })
         };
         let mut outcome = try_it();
@@ -305,13 +373,13 @@ impl Suite {
             Missing(what) => println!("NOT RUN {name}: missing: {what}"),
             Skipped(why) => println!("SKIP {name}: {why}"),
         }
-        self.steps.push((name.to_owned(), outcome));
+        outcome
     }
 
-    fn end(self, began: Instant) -> ExitCode {
+    fn end(self, began: Instant, outcomes: &[Outcome]) -> ExitCode {
         let (mut passed, mut failed, mut skipped) = (0, 0, 0);
         println!("\n{:.0} s in all", began.elapsed().as_secs_f64());
-        for (name, outcome) in &self.steps {
+        for (Planned { name, .. }, outcome) in self.steps.iter().zip(outcomes) {
             match outcome {
                 Passed => passed += 1,
                 Failed(why) => {
@@ -382,16 +450,24 @@ impl Step<'_> {
         }
     }
 
-    /// Goes on with the services that the clients of GraphQL talk to, an example of the protocol's crate.
-    fn graphql(&self, then: impl FnOnce(&Self, &Path) -> Outcome) -> Outcome {
-        let built =
-            self.exec(&mut self.cargo(&["build", "--locked", "-p", "sb-graphql", "--example", "services"]));
-        if !matches!(built, Passed) {
-            return built;
+    /// A program of this workspace for tests, built as `cargo test --workspace` has built it: chosen by package, it
+    /// would have other features of its dependencies, and all of these be built once more.
+    fn built(&self, kind: &str, name: &str) -> Result<PathBuf, Outcome> {
+        match self.exec(&mut self.cargo(&["build", "--workspace", "--locked", "--bins", "--examples"])) {
+            Passed => {}
+            other => return Err(other),
         }
         let target =
             std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| self.root.join("target"), PathBuf::from);
-        then(self, &target.join("debug/examples/services"))
+        Ok(target.join("debug").join(kind).join(name))
+    }
+
+    /// Goes on with the services that the clients of GraphQL talk to, an example of the protocol's crate.
+    fn graphql(&self, then: impl FnOnce(&Self, &Path) -> Outcome) -> Outcome {
+        match self.built("examples", "services") {
+            Ok(services) => then(self, &services),
+            Err(other) => other,
+        }
     }
 
     /// Goes on with Go, and the adapter by which suites of RPC protocols reach this project.
@@ -399,22 +475,19 @@ impl Step<'_> {
         if find("go").is_none() {
             return Missing("go".into());
         }
-        match self.exec(&mut self.cargo(&["build", "--locked", "-p", "sb-connect-adapter"])) {
-            Passed => then(self),
-            other => other,
+        match self.built("", "sb-connect-adapter") {
+            Ok(_) => then(self),
+            Err(other) => other,
         }
     }
 
     /// Client libraries of a protocol in Python and Node, against the server with the services of the tests.
     fn services(&self, protocol: &str, python: &str) -> Outcome {
         let folder = self.root.join("interop").join(protocol);
-        let target =
-            std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| self.root.join("target"), PathBuf::from);
-        let server = target.join("debug/examples/rpc");
-        match self.exec(&mut self.cargo(&["build", "--locked", "-p", "sb-suite", "--example", "rpc"])) {
-            Passed => {}
-            other => return other,
-        }
+        let server = match self.built("examples", "rpc") {
+            Ok(server) => server,
+            Err(other) => return other,
+        };
         let by_python = self.python(&folder.join("python/requirements.txt"), python, |s, python| {
             s.exec(
                 Command::new(python)
@@ -433,6 +506,12 @@ impl Step<'_> {
         })
     }
 
+    /// Held while something is installed: two at once would meet in one folder, or at the lock of Debian's packages.
+    fn installing() -> MutexGuard<'static, ()> {
+        static ONE: Mutex<()> = Mutex::new(());
+        ONE.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
     /// Goes on with the Python of a virtual environment that holds exactly these requirements.
     fn python(&self, requirements: &Path, name: &str, then: impl FnOnce(&Self, &Path) -> Outcome) -> Outcome {
         let Ok(wanted) = fs::read_to_string(requirements) else {
@@ -440,6 +519,7 @@ impl Step<'_> {
         };
         let home = self.root.join(".suite").join(name);
         let (python, stamp) = (home.join("bin/python"), home.join("installed.txt"));
+        let one = Self::installing();
         if fs::read_to_string(&stamp).ok().as_deref() != Some(&wanted) {
             let _ = fs::remove_dir_all(&home);
             let made = self.exec(Command::new("python3").args(["-m", "venv"]).arg(&home));
@@ -453,6 +533,7 @@ impl Step<'_> {
             }
             let _ = fs::write(&stamp, &wanted);
         }
+        drop(one);
         then(self, &python)
     }
 
@@ -465,6 +546,7 @@ impl Step<'_> {
             return Missing("node with npm".into());
         }
         let stamp = folder.join("node_modules/.installed");
+        let one = Self::installing();
         if fs::read_to_string(&stamp).ok().as_deref() != Some(&wanted) {
             match self.exec(Command::new("npm").args(["ci", "--no-audit", "--no-fund"]).current_dir(folder)) {
                 Passed => drop(fs::write(&stamp, &wanted)),
@@ -472,6 +554,7 @@ impl Step<'_> {
                 other => return other,
             }
         }
+        drop(one);
         then(self)
     }
 
@@ -482,6 +565,7 @@ impl Step<'_> {
         find_it: impl Fn() -> Option<PathBuf>,
         then: impl FnOnce(&Self, &Path) -> Outcome,
     ) -> Outcome {
+        let one = Self::installing();
         if find_it().is_none() && is_root() && find("apt-get").is_some() {
             let _ = self.exec(Command::new("apt-get").args(["update", "-qq"]));
             let _ = self.exec(
@@ -490,6 +574,7 @@ impl Step<'_> {
                     .env("DEBIAN_FRONTEND", "noninteractive"),
             );
         }
+        drop(one);
         match find_it() {
             Some(program) => then(self, &program),
             None => Missing(format!("{package} from Debian's packages")),
@@ -548,7 +633,7 @@ impl Server {
             .and_then(|listener| listener.local_addr())
             .map_err(|error| format!("no free port: {error}"))?
             .port();
-        let folder = below.join(format!("server-{}", std::process::id()));
+        let folder = below.join(format!("server-{}-{port}", std::process::id()));
         let url = format!("http://127.0.0.1:{port}");
         fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
         let child = Command::new(binary)
