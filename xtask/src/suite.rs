@@ -142,7 +142,7 @@ fn all(suite: &mut Suite) {
         s.node(&folder, |s| {
             s.graphql(|s, services| {
                 let mut tests = Command::new("node");
-                tests.arg("--test").env("GRAPHQL_SERVICES", services).env("SWITCHBOARD_BIN", &s.binary);
+                tests.arg("--test").env("GRAPHQL_SERVICES", services).env("SWITCHBOARD_BIN", s.binary);
                 s.exec(tests.current_dir(&folder))
             })
         })
