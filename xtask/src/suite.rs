@@ -142,7 +142,8 @@ fn all(suite: &mut Suite) {
         s.node(&folder, |s| {
             s.graphql(|s, services| {
                 let mut tests = Command::new("node");
-                s.exec(tests.arg("--test").env("GRAPHQL_SERVICES", services).current_dir(&folder))
+                tests.arg("--test").env("GRAPHQL_SERVICES", services).env("SWITCHBOARD_BIN", s.binary);
+                s.exec(tests.current_dir(&folder))
             })
         })
     });

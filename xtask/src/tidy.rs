@@ -15,6 +15,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("sb-schema", &["sb-wirekit"]),
     ("sb-api", &["sb-board", "sb-core", "sb-schema"]),
     ("sb-net", &["sb-board", "sb-core", "sb-wirekit"]),
+    ("sb-federation", &[]),
+    ("sb-graphql", &["sb-board", "sb-core", "sb-federation", "sb-schema", "sb-wirekit"]),
     ("sb-sim", &["sb-board", "sb-core", "sb-log", "sb-wirekit"]),
     ("sb-suite", &["*"]),
     ("sb-connect-adapter", &["*"]),

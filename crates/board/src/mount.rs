@@ -47,7 +47,7 @@ pub struct Client {
 }
 
 /// Where a service is, and how to reach it.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Target {
     /// `scheme://host:port[,host:port…][/path]`. A host name that resolves to several addresses is several endpoints.
     pub url: String,

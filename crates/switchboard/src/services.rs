@@ -50,6 +50,7 @@ pub async fn start(board: &Arc<Board>, config: &Config) -> Result<(), CliError> 
         provider(service, &dialer)?;
     }
     publish(board, &all, &dialer).await?;
+    board.share(sb_graphql::SharedGateway(gateway(config, &dialer)?.map(Arc::new)));
     if all.iter().zip(&config.services).any(|(_, service)| service.protos.is_empty()) {
         let (board, services) = (Arc::downgrade(board), config.services.clone());
         tokio::spawn(async move {
@@ -85,6 +86,7 @@ pub async fn start(board: &Arc<Board>, config: &Config) -> Result<(), CliError> 
 /// Checks descriptions and targets without asking anybody.
 pub fn check(config: &Config) -> Result<(), CliError> {
     let dialer: Arc<dyn Dialer> = Arc::new(sb_net::Dial);
+    gateway(config, &dialer)?;
     for service in &config.services {
         provider(service, &dialer)?;
         if !service.protos.is_empty() {
@@ -92,6 +94,15 @@ pub fn check(config: &Config) -> Result<(), CliError> {
         }
     }
     Ok(())
+}
+
+/// The gateway over GraphQL subgraphs, if there is one.
+fn gateway(config: &Config, dialer: &Arc<dyn Dialer>) -> Result<Option<sb_graphql::Gateway>, CliError> {
+    let gateway = config.gateway.as_ref().map(|settings| sb_graphql::Gateway::new(settings, dialer));
+    gateway.transpose().map_err(|e| {
+        let error = CliError::new(exit::USAGE, "SB0117", format!("[graphql.gateway]: {}", e.detail));
+        if e.fix.is_empty() { error } else { error.help(e.fix.to_string()) }
+    })
 }
 
 async fn publish(

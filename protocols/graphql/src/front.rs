@@ -4,16 +4,19 @@
 use crate::build::{PROTOCOL, build};
 use crate::coerce::Coercion;
 use crate::execute::{Context, Run, parse};
+use crate::gateway::{self, Gateway};
 use crate::map::{Fault, Refusal};
 use crate::model::Model;
 use crate::options::{MAX_DEPTH, Options};
 use crate::plan::{Plan, What, plan};
 use crate::wire::{Ask, Response};
+use apollo_compiler::collections::HashMap as NameMap;
 use apollo_compiler::executable::{Operation, OperationType};
 use apollo_compiler::parser::Parser;
 use apollo_compiler::response::JsonMap;
+use apollo_compiler::schema::Implementers;
 use apollo_compiler::validation::Valid;
-use apollo_compiler::{ExecutableDocument, Node, introspection};
+use apollo_compiler::{ExecutableDocument, Name, Node, Schema, introspection};
 use futures_util::StreamExt as _;
 use futures_util::stream::BoxStream;
 use http::HeaderMap;
@@ -31,7 +34,7 @@ use tokio::time::Instant;
 /// The parser's own bound on nesting: of fields, of values, of types.
 const MAX_NESTING: usize = MAX_DEPTH + 36;
 /// Validated documents that are kept, by the length of their texts together.
-const DOCUMENTS: usize = 4 << 20;
+pub(crate) const DOCUMENTS: usize = 4 << 20;
 /// Texts of persisted queries that are kept.
 const PERSISTED: usize = 8 << 20;
 /// Errors of one document; further ones are left out.
@@ -50,11 +53,14 @@ pub(crate) struct State {
 pub(crate) struct Compiled {
     pub(crate) model: Arc<Model>,
     pub(crate) options: Arc<Options>,
-    documents: Mutex<Kept<Arc<Valid<ExecutableDocument>>>>,
+    documents: Documents,
 }
 
+/// Documents by their texts.
+pub(crate) type Documents = Mutex<Kept<Arc<Valid<ExecutableDocument>>>>;
+
 /// Values by text, of which the older half is dropped when they become too many.
-struct Kept<V> {
+pub(crate) struct Kept<V> {
     young: HashMap<Arc<str>, V>,
     old: HashMap<Arc<str>, V>,
     bytes: usize,
@@ -67,7 +73,7 @@ impl<V> Default for Kept<V> {
 }
 
 impl<V: Clone> Kept<V> {
-    fn get(&mut self, key: &str, most: usize) -> Option<V> {
+    pub(crate) fn get(&mut self, key: &str, most: usize) -> Option<V> {
         if let Some(value) = self.young.get(key) {
             return Some(value.clone());
         }
@@ -77,7 +83,7 @@ impl<V: Clone> Kept<V> {
         Some(value)
     }
 
-    fn put(&mut self, key: Arc<str>, value: V, weight: usize, most: usize) {
+    pub(crate) fn put(&mut self, key: Arc<str>, value: V, weight: usize, most: usize) {
         // An entry costs something besides its text.
         let weight = weight.saturating_add(256);
         if weight > most / 2 {
@@ -92,7 +98,7 @@ impl<V: Clone> Kept<V> {
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
@@ -126,19 +132,49 @@ pub fn check(services: &Arc<Services>, options: &Options) -> Result<Model, Error
     build(services, options)
 }
 
+/// Whose schema a request is for.
+#[derive(Clone)]
+pub(crate) enum Side {
+    /// That of the services.
+    Services,
+    /// The supergraph's.
+    Subgraphs(Arc<Gateway>),
+}
+
+impl Side {
+    /// The headers that the config sends on although they are of the login or of browsers.
+    pub(crate) fn forwarded(&self, headers: &HeaderMap) -> HeaderMap {
+        match self {
+            Side::Services => HeaderMap::new(),
+            Side::Subgraphs(gateway) => gateway.forwarded(headers),
+        }
+    }
+}
+
 /// A request that can be run.
-pub(crate) struct Ready {
-    pub(crate) plan: Plan,
-    compiled: Arc<Compiled>,
-    document: Arc<Valid<ExecutableDocument>>,
-    operation: Node<Operation>,
-    raw: Map<String, Value>,
+pub(crate) enum Ready {
+    /// By calls to services.
+    Services(Box<Own>),
+    /// By requests to subgraphs.
+    Subgraphs(Box<gateway::Ready>),
 }
 
 impl Ready {
     pub(crate) fn kind(&self) -> OperationType {
-        self.plan.kind
+        match self {
+            Ready::Services(own) => own.plan.kind,
+            Ready::Subgraphs(ready) => ready.kind(),
+        }
     }
+}
+
+/// A request to services that can be run.
+pub(crate) struct Own {
+    plan: Plan,
+    compiled: Arc<Compiled>,
+    document: Arc<Valid<ExecutableDocument>>,
+    operation: Node<Operation>,
+    raw: Map<String, Value>,
 }
 
 /// Whether the caller may see the schema.
@@ -152,10 +188,20 @@ pub(crate) fn may_introspect(access: &Access, options: &Options) -> Result<(), F
 }
 
 /// Everything up to the first call.
-pub(crate) fn prepare(access: &Access, ask: Ask) -> Result<Ready, Vec<Fault>> {
+pub(crate) fn prepare(access: &Access, ask: Ask, side: &Side) -> Result<Ready, Vec<Fault>> {
+    match side {
+        Side::Services => own(access, ask).map(|own| Ready::Services(Box::new(own))),
+        Side::Subgraphs(gateway) => {
+            gateway::prepare(gateway, access, ask).map(|ready| Ready::Subgraphs(Box::new(ready)))
+        }
+    }
+}
+
+fn own(access: &Access, ask: Ask) -> Result<Own, Vec<Fault>> {
     let compiled = compiled(access.board()).map_err(|error| vec![Fault::of(&error)])?;
     let text = text(access, &compiled.options, &ask).map_err(|fault| vec![fault])?;
-    let document = validated(&compiled, &text)?;
+    let tokens = compiled.options.limits.tokens;
+    let document = validated(&compiled.documents, &compiled.model.schema, &text, tokens)?;
     let ready = planned(&compiled, document, ask).map_err(|fault| vec![fault])?;
     if ready.plan.introspects {
         may_introspect(access, &compiled.options).map_err(|fault| vec![fault])?;
@@ -164,7 +210,7 @@ pub(crate) fn prepare(access: &Access, ask: Ask) -> Result<Ready, Vec<Fault>> {
 }
 
 /// The document's text, or that of its hash (Automatic Persisted Queries).
-fn text(access: &Access, options: &Options, ask: &Ask) -> Result<Arc<str>, Fault> {
+pub(crate) fn text(access: &Access, options: &Options, ask: &Ask) -> Result<Arc<str>, Fault> {
     let persisted = ask.extensions.get("persistedQuery");
     let Some(persisted) = persisted.filter(|value| !value.is_null()) else {
         let missing = || Fault::refused(Refusal::Request, "the parameter query is missing");
@@ -203,20 +249,23 @@ fn text(access: &Access, options: &Options, ask: &Ask) -> Result<Arc<str>, Fault
 }
 
 /// The document, parsed and validated, or why it is not valid.
-fn validated(compiled: &Compiled, text: &Arc<str>) -> Result<Arc<Valid<ExecutableDocument>>, Vec<Fault>> {
-    if let Some(document) = lock(&compiled.documents).get(text, DOCUMENTS) {
+pub(crate) fn validated(
+    documents: &Documents,
+    schema: &Valid<Schema>,
+    text: &Arc<str>,
+    tokens: usize,
+) -> Result<Arc<Valid<ExecutableDocument>>, Vec<Fault>> {
+    if let Some(document) = lock(documents).get(text, DOCUMENTS) {
         return Ok(document);
     }
-    let limits = &compiled.options.limits;
-    let document = parsed(&compiled.model, text, limits.tokens)?;
-    let document = Arc::new(document);
-    lock(&compiled.documents).put(text.clone(), document.clone(), text.len(), DOCUMENTS);
+    let document = Arc::new(parsed(schema, text, tokens)?);
+    lock(documents).put(text.clone(), document.clone(), text.len(), DOCUMENTS);
     Ok(document)
 }
 
 /// Parses and validates.
-pub(crate) fn parsed(
-    model: &Model,
+fn parsed(
+    schema: &Valid<Schema>,
     text: &str,
     tokens: usize,
 ) -> Result<Valid<ExecutableDocument>, Vec<Fault>> {
@@ -241,16 +290,12 @@ pub(crate) fn parsed(
         }
         faults(Refusal::Syntax, &wrong.errors)
     })?;
-    ast.to_executable_validate(&model.schema).map_err(|wrong| faults(Refusal::Validation, &wrong.errors))
+    ast.to_executable_validate(schema).map_err(|wrong| faults(Refusal::Validation, &wrong.errors))
 }
 
-fn planned(
-    compiled: &Arc<Compiled>,
-    document: Arc<Valid<ExecutableDocument>>,
-    ask: Ask,
-) -> Result<Ready, Fault> {
-    let name = ask.operation_name.as_deref();
-    let operation = document.operations.get(name).cloned().map_err(|_| {
+/// The operation that is meant.
+pub(crate) fn operation(document: &ExecutableDocument, name: Option<&str>) -> Result<Node<Operation>, Fault> {
+    document.operations.get(name).cloned().map_err(|_| {
         let text = match name {
             Some(name) => {
                 let short: String = name.chars().take(60).collect();
@@ -259,7 +304,15 @@ fn planned(
             None => "the document has several operations: operationName says which is meant".to_owned(),
         };
         Fault::refused(Refusal::Operation, text)
-    })?;
+    })
+}
+
+fn planned(
+    compiled: &Arc<Compiled>,
+    document: Arc<Valid<ExecutableDocument>>,
+    ask: Ask,
+) -> Result<Own, Fault> {
+    let operation = operation(&document, ask.operation_name.as_deref())?;
     let limits = &compiled.options.limits;
     let mut coercion = Coercion::new(&compiled.model, limits.items);
     let variables = coercion.variables(&operation, &ask.variables).map_err(|wrong| {
@@ -267,7 +320,7 @@ fn planned(
         Fault::refused(why, wrong.message).at(wrong.at.and_then(|at| at.line_column(&document.sources)))
     })?;
     let plan = plan(&compiled.model, &document, &operation, &variables, limits, coercion)?;
-    Ok(Ready { plan, compiled: compiled.clone(), document, operation, raw: ask.variables })
+    Ok(Own { plan, compiled: compiled.clone(), document, operation, raw: ask.variables })
 }
 
 /// What a request brings besides its document.
@@ -275,6 +328,8 @@ fn planned(
 pub(crate) struct Terms {
     /// Metadata of its calls.
     pub(crate) metadata: HeaderMap,
+    /// Headers that go to subgraphs although they would be kept back: the config names them.
+    pub(crate) forwarded: HeaderMap,
     /// The longest it may take, in milliseconds, if the caller says so.
     pub(crate) timeout_ms: Option<u64>,
     /// Whether its mutations become jobs.
@@ -283,7 +338,7 @@ pub(crate) struct Terms {
     pub(crate) idempotency: Option<String>,
 }
 
-fn context(access: &Access, ready: &Ready, terms: &Terms, bounded: bool) -> Context {
+fn context(access: &Access, ready: &Own, terms: &Terms, bounded: bool) -> Context {
     let most = bounded.then_some(ready.compiled.options.timeout_ms);
     let ms = [terms.timeout_ms, most].into_iter().flatten().min();
     Context {
@@ -297,14 +352,21 @@ fn context(access: &Access, ready: &Ready, terms: &Terms, bounded: bool) -> Cont
 
 /// Runs a query or mutation.
 pub(crate) async fn execute(access: &Access, ready: &Ready, terms: &Terms) -> Response {
+    match ready {
+        Ready::Services(own) => call(access, own, terms).await,
+        Ready::Subgraphs(ready) => ready.execute(access, terms).await,
+    }
+}
+
+async fn call(access: &Access, ready: &Own, terms: &Terms) -> Response {
     let context = context(access, ready, terms, true);
-    if ready.kind() == OperationType::Mutation && terms.as_jobs {
+    if ready.plan.kind == OperationType::Mutation && terms.as_jobs {
         return submit(&context, ready, terms).await;
     }
     let mut run = Run::new(&context);
-    let out = match ready.kind() {
+    let out = match ready.plan.kind {
         OperationType::Mutation => run.mutation(&ready.plan.root).await,
-        _ => match introspected(ready) {
+        _ => match introspected_own(ready) {
             Ok(mut introspected) => run.query(&ready.plan.root, &mut introspected).await,
             Err(fault) => return Response::refused(vec![fault]),
         },
@@ -314,42 +376,59 @@ pub(crate) async fn execute(access: &Access, ready: &Ready, terms: &Terms) -> Re
     Response { data: Some(data), errors: run.faults, extensions: Map::new(), jobs: 0 }
 }
 
-/// What the schema says of itself where the operation asks, by response key.
-fn introspected(ready: &Ready) -> Result<HashMap<String, String>, Fault> {
+fn introspected_own(ready: &Own) -> Result<HashMap<String, String>, Fault> {
     let asks = ready.plan.root.fields.iter().any(|field| matches!(field.what, What::Schema));
     if !asks {
         return Ok(HashMap::new());
     }
-    let place = |span: Option<apollo_compiler::parser::SourceSpan>| {
-        span.and_then(|span| span.line_column(&ready.document.sources))
-    };
-    let fault = |why: Refusal, error: apollo_compiler::request::RequestError| {
-        Fault::refused(why, error.message().to_string()).at(place(error.location()))
-    };
-    introspection::check_max_depth(&ready.document, &ready.operation)
-        .map_err(|e| fault(Refusal::Limit, e))?;
     let model = &ready.compiled.model;
-    let raw: JsonMap = serde_json::to_vec(&ready.raw)
+    let variables = coerced(&model.schema, &ready.document, &ready.operation, &ready.raw)?;
+    introspected(&model.schema, &model.implementers, &ready.document, &ready.operation, &variables)
+}
+
+/// Variables as the schema wants them.
+pub(crate) fn coerced(
+    schema: &Valid<Schema>,
+    document: &ExecutableDocument,
+    operation: &Operation,
+    raw: &Map<String, Value>,
+) -> Result<Valid<JsonMap>, Fault> {
+    let raw: JsonMap = serde_json::to_vec(raw)
         .and_then(|text| serde_json::from_slice(&text))
         .map_err(|_| Fault::refused(Refusal::Internal, "the variables could not be taken over"))?;
-    let variables = apollo_compiler::request::coerce_variable_values(&model.schema, &ready.operation, &raw)
-        .map_err(|e| fault(Refusal::Variables, e))?;
-    let response = introspection::partial_execute(
-        &model.schema,
-        &model.implementers,
-        &ready.document,
-        &ready.operation,
-        &variables,
-    )
-    .map_err(|e| fault(Refusal::Validation, e))?;
+    apollo_compiler::request::coerce_variable_values(schema, operation, &raw)
+        .map_err(|error| placed(document, Refusal::Variables, &error))
+}
+
+/// What the schema says of itself where the operation asks, by response key.
+pub(crate) fn introspected(
+    schema: &Valid<Schema>,
+    implementers: &NameMap<Name, Implementers>,
+    document: &Valid<ExecutableDocument>,
+    operation: &Operation,
+    variables: &Valid<JsonMap>,
+) -> Result<HashMap<String, String>, Fault> {
+    introspection::check_max_depth(document, operation)
+        .map_err(|error| placed(document, Refusal::Limit, &error))?;
+    let response = introspection::partial_execute(schema, implementers, document, operation, variables)
+        .map_err(|error| placed(document, Refusal::Validation, &error))?;
     let members = response.data.into_iter().flatten();
     Ok(members
         .map(|(key, value)| (key.as_str().to_owned(), serde_json::to_string(&value).unwrap_or_default()))
         .collect())
 }
 
+fn placed(
+    document: &ExecutableDocument,
+    why: Refusal,
+    error: &apollo_compiler::request::RequestError,
+) -> Fault {
+    let place = error.location().and_then(|span| span.line_column(&document.sources));
+    Fault::refused(why, error.message().to_string()).at(place)
+}
+
 /// Each field of a mutation as a job: the data is null, and the extensions hold the jobs' handles.
-async fn submit(context: &Context, ready: &Ready, terms: &Terms) -> Response {
+async fn submit(context: &Context, ready: &Own, terms: &Terms) -> Response {
     let mut members = Vec::new();
     let (mut jobs, mut errors) = (Map::new(), Vec::new());
     for (n, planned) in ready.plan.root.fields.iter().enumerate() {
@@ -389,7 +468,7 @@ async fn submit(context: &Context, ready: &Ready, terms: &Terms) -> Response {
 /// A subscription that runs. Dropping it cancels the call.
 pub(crate) struct Subscription {
     context: Context,
-    ready: Ready,
+    ready: Own,
     entry: Entry,
     reply: Reply,
     over: bool,
@@ -397,11 +476,7 @@ pub(crate) struct Subscription {
 
 impl Subscription {
     /// Makes the call. An error before its first item is known at once, or comes as the first response.
-    pub(crate) async fn open(
-        access: &Access,
-        ready: Ready,
-        terms: &Terms,
-    ) -> Result<Subscription, Vec<Fault>> {
+    pub(crate) async fn open(access: &Access, ready: Own, terms: &Terms) -> Result<Subscription, Vec<Fault>> {
         let mut context = context(access, &ready, terms, false);
         let Some(planned) = ready.plan.root.fields.first() else {
             return Err(vec![Fault::refused(Refusal::Operation, "the subscription selects nothing")]);
@@ -476,6 +551,12 @@ pub(crate) enum Event {
 
 /// Everything an operation gives, in order: one response of a query or mutation, all of a subscription.
 pub(crate) fn events(access: Access, ready: Ready, terms: Terms) -> BoxStream<'static, Event> {
+    let ready = match ready {
+        Ready::Subgraphs(ready) if ready.kind() == OperationType::Subscription => {
+            return gateway::subscribe(access, ready, terms);
+        }
+        ready => ready,
+    };
     enum At {
         Begin(Box<Ready>),
         Running(Box<Subscription>),
@@ -490,10 +571,17 @@ pub(crate) fn events(access: Access, ready: Ready, terms: Terms) -> BoxStream<'s
                 let response = execute(&access, &ready, &terms).await;
                 return Some((Event::Next(response), (access, terms, At::End)));
             }
-            At::Begin(ready) => match Subscription::open(&access, *ready, &terms).await {
-                Ok(running) => Box::new(running),
-                Err(faults) => return Some((Event::Refused(faults), (access, terms, At::End))),
-            },
+            At::Begin(ready) => {
+                let opened = match *ready {
+                    Ready::Services(own) => Subscription::open(&access, *own, &terms).await,
+                    // Those that stream went another way.
+                    Ready::Subgraphs(_) => return None,
+                };
+                match opened {
+                    Ok(running) => Box::new(running),
+                    Err(faults) => return Some((Event::Refused(faults), (access, terms, At::End))),
+                }
+            }
         };
         let response = running.next().await?;
         Some((Event::Next(response), (access, terms, At::Running(running))))
@@ -502,8 +590,13 @@ pub(crate) fn events(access: Access, ready: Ready, terms: Terms) -> BoxStream<'s
 
 /// One request as the JSON of its body, and the JSON of its response; of a subscription, the first. For callers that have no HTTP.
 pub async fn answer(access: &Access, body: &[u8]) -> Vec<u8> {
+    answer_with(access, body, Terms::default()).await
+}
+
+/// The same with metadata and a time.
+pub(crate) async fn answer_with(access: &Access, body: &[u8], terms: Terms) -> Vec<u8> {
     let ready = match crate::wire::body(body, 1) {
-        Ok(crate::wire::Asked::One(ask)) => prepare(access, ask),
+        Ok(crate::wire::Asked::One(ask)) => prepare(access, ask, &Side::Services),
         Ok(crate::wire::Asked::Batch(_)) => Err(vec![Fault::refused(
             Refusal::Request,
             "several operations in one request are not taken here",
@@ -512,7 +605,7 @@ pub async fn answer(access: &Access, body: &[u8]) -> Vec<u8> {
     };
     let response = match ready {
         Err(faults) => Response::refused(faults),
-        Ok(ready) => match events(access.clone(), ready, Terms::default()).next().await {
+        Ok(ready) => match events(access.clone(), ready, terms).next().await {
             Some(Event::Next(response)) => response,
             Some(Event::Refused(faults)) => Response::refused(faults),
             None => Response::default(),

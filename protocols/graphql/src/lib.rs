@@ -2,7 +2,8 @@
 //!
 //! **Spoken.** GraphQL October 2021 with `@oneOf`; GraphQL over HTTP (GET and POST, `application/graphql-response+json`, `application/json`);
 //! `graphql-transport-ws`; GraphQL over Server-Sent Events, distinct and single connection mode; automatic persisted queries; batches where the
-//! options allow them; Apollo Federation v2 as a subgraph (`_service`, `_entities`, `@key`).
+//! options allow them; Apollo Federation v2 as a subgraph (`_service`, `_entities`, `@key`), and as a gateway over other subgraphs at
+//! `/graphql/supergraph`.
 //!
 //! | Protobuf | GraphQL |
 //! |---|---|
@@ -27,6 +28,7 @@ mod build;
 mod coerce;
 mod execute;
 mod front;
+mod gateway;
 mod map;
 mod model;
 mod names;
@@ -41,6 +43,7 @@ mod wire;
 
 pub use build::PROTOCOL;
 pub use front::{answer, check, model};
+pub use gateway::{Gateway, Settings as GatewaySettings, Shared as SharedGateway, Subgraph};
 pub use map::{Fault, Refusal, Step};
 pub use model::{Model, Unmapped};
 pub use options::{Batch, Entity, Join, Limits, MAX_DEPTH, Options};

@@ -3,10 +3,10 @@
 //! What a page of a stranger may send without asking (a form, an image, a script of `no-cors`) can change nothing: POST needs a content type that
 //! makes a browser ask first, and GET runs queries only; subscriptions by GET are refused to other sites.
 
-use crate::front::{self, Event, Ready, Terms};
+use crate::front::{self, Event, Ready, Side, Terms};
 use crate::map::{Fault, Refusal};
 use crate::wire::{self, Ask, Asked, Form, Response};
-use crate::{page, single, socket};
+use crate::{gateway, page, single, socket};
 use apollo_compiler::executable::OperationType;
 use bytes::{Bytes, BytesMut};
 use futures_util::stream::BoxStream;
@@ -33,15 +33,25 @@ const HEARTBEAT: Duration = Duration::from_secs(12);
 pub fn handle(request: Request) -> BoxFuture<Answer> {
     Box::pin(async move {
         let path = request.http.uri().path();
-        if path != PATH && path != SCHEMA_PATH && path != "/graphql/" {
-            return Answer::Pass(request.http);
-        }
         let access = request.access.via(crate::build::PROTOCOL);
-        if path != SCHEMA_PATH && is_websocket(&request.http) {
-            return socket::upgrade(request.http, access, request.peer);
+        let (side, schema) = match path {
+            PATH | "/graphql/" => (Side::Services, false),
+            SCHEMA_PATH => (Side::Services, true),
+            gateway::PATH | gateway::SCHEMA_PATH => match &access.board().shared::<gateway::Shared>().0 {
+                Some(gateway) => (Side::Subgraphs(gateway.clone()), path == gateway::SCHEMA_PATH),
+                None => return Answer::Pass(request.http),
+            },
+            _ => return Answer::Pass(request.http),
+        };
+        if !schema && is_websocket(&request.http) {
+            return socket::upgrade(request.http, access, request.peer, side);
         }
         let (parts, mut body) = request.http.into_parts();
-        let mut response = answer(&access, &parts, &mut body).await;
+        let mut response = match schema {
+            _ if parts.method == Method::OPTIONS => preflight(access.board().http(), &parts.headers),
+            true => self::schema(&access, &parts, &side),
+            false => answer(&access, &parts, &mut body, &side).await,
+        };
         if parts.method == Method::HEAD {
             *response.body_mut() = Body::Empty;
         }
@@ -52,7 +62,7 @@ pub fn handle(request: Request) -> BoxFuture<Answer> {
 
 /// How a refusal before any protocol was asked is said here.
 pub fn refuse(request: &http::Request<RequestBody>, error: &Error) -> Option<http::Response<Body>> {
-    if request.uri().path() != PATH {
+    if ![PATH, gateway::PATH].contains(&request.uri().path()) {
         return None;
     }
     let form = form(request.headers()).unwrap_or(Form::Json);
@@ -64,13 +74,7 @@ pub fn refuse(request: &http::Request<RequestBody>, error: &Error) -> Option<htt
     Some(response)
 }
 
-async fn answer(access: &Access, parts: &Parts, body: &mut RequestBody) -> http::Response<Body> {
-    if parts.method == Method::OPTIONS {
-        return preflight(access.board().http(), &parts.headers);
-    }
-    if parts.uri.path() == SCHEMA_PATH {
-        return schema(access, parts);
-    }
+async fn answer(access: &Access, parts: &Parts, body: &mut RequestBody, side: &Side) -> http::Response<Body> {
     let query = parts.uri.query().unwrap_or_default();
     let token = parts.headers.get(single::TOKEN).and_then(|value| value.to_str().ok()).map(str::to_owned);
     let token = token.or_else(|| wire::parameter(query, "token").filter(|token| single::is_token(token)));
@@ -104,9 +108,9 @@ async fn answer(access: &Access, parts: &Parts, body: &mut RequestBody) -> http:
                 }
                 Err(fault) => return refused(form, StatusCode::BAD_REQUEST, fault),
             };
-            one(access, parts, form, token, asked).await
+            one(access, parts, form, token, asked, side).await
         }
-        (&Method::POST, token) => post(access, parts, body, form, token).await,
+        (&Method::POST, token) => post(access, parts, body, form, token, side).await,
         _ => {
             let fault = Fault::refused(Refusal::Request, format!("{} is not allowed here", parts.method));
             let mut response = refused(form, StatusCode::METHOD_NOT_ALLOWED, fault);
@@ -123,6 +127,7 @@ async fn post(
     body: &mut RequestBody,
     form: Form,
     token: Option<String>,
+    side: &Side,
 ) -> http::Response<Body> {
     let given = parts.headers.get(header::CONTENT_TYPE).map(|value| value.to_str().unwrap_or_default());
     let essence =
@@ -155,18 +160,18 @@ async fn post(
     let options = access.board().shared::<crate::Options>();
     match wire::body(&bytes, options.limits.batch) {
         Err(fault) => refused(form, StatusCode::BAD_REQUEST, fault),
-        Ok(Asked::One(ask)) => one(access, parts, form, token, ask).await,
+        Ok(Asked::One(ask)) => one(access, parts, form, token, ask, side).await,
         Ok(Asked::Batch(_)) if !options.batching || token.is_some() || form == Form::Events => {
             let text = "several operations in one request are not taken here";
             refused(form, StatusCode::BAD_REQUEST, Fault::refused(Refusal::Request, text))
         }
         Ok(Asked::Batch(asks)) => {
-            let terms = match terms(parts) {
+            let terms = match terms(parts, side) {
                 Ok(terms) => terms,
                 Err(error) => return refused(form, StatusCode::BAD_REQUEST, Fault::of(&error)),
             };
             let runs = asks.into_iter().map(|ask| async {
-                let ready = front::prepare(access, ask).and_then(no_subscription);
+                let ready = front::prepare(access, ask, side).and_then(no_subscription);
                 match ready {
                     Ok(ready) => front::execute(access, &ready, &terms).await,
                     Err(faults) => Response::refused(faults),
@@ -202,13 +207,14 @@ async fn one(
     form: Form,
     token: Option<String>,
     ask: Ask,
+    side: &Side,
 ) -> http::Response<Body> {
-    let terms = match terms(parts) {
+    let terms = match terms(parts, side) {
         Ok(terms) => terms,
         Err(error) => return refused(form, StatusCode::BAD_REQUEST, Fault::of(&error)),
     };
     let id = ask.extensions.get("operationId").and_then(|id| id.as_str()).map(str::to_owned);
-    let ready = front::prepare(access, ask);
+    let ready = front::prepare(access, ask, side);
     if parts.method != Method::POST
         && let Ok(ready) = &ready
         && let Some(response) = by_get(access, parts, form, ready)
@@ -286,22 +292,22 @@ fn by_get(access: &Access, parts: &Parts, form: Form, ready: &Ready) -> Option<h
 }
 
 /// The schema as text.
-fn schema(access: &Access, parts: &Parts) -> http::Response<Body> {
+fn schema(access: &Access, parts: &Parts, side: &Side) -> http::Response<Body> {
     if parts.method != Method::GET && parts.method != Method::HEAD {
         let fault = Fault::refused(Refusal::Request, format!("{} is not allowed here", parts.method));
         return refused(Form::Json, StatusCode::METHOD_NOT_ALLOWED, fault);
     }
-    match front::compiled(access.board()) {
-        Err(error) => refused(Form::Json, StatusCode::INTERNAL_SERVER_ERROR, Fault::of(&error)),
-        Ok(compiled) => match front::may_introspect(access, &compiled.options) {
-            Err(fault) => refused(Form::Json, StatusCode::FORBIDDEN, fault),
-            Ok(()) => typed(
-                StatusCode::OK,
-                "application/graphql; charset=utf-8",
-                Bytes::copy_from_slice(compiled.model.sdl().as_bytes()),
-            ),
-        },
+    if let Err(fault) = front::may_introspect(access, &access.board().shared::<crate::Options>()) {
+        return refused(Form::Json, StatusCode::FORBIDDEN, fault);
     }
+    let text = match side {
+        Side::Subgraphs(gateway) => Bytes::copy_from_slice(gateway.sdl().as_bytes()),
+        Side::Services => match front::compiled(access.board()) {
+            Ok(compiled) => Bytes::copy_from_slice(compiled.model.sdl().as_bytes()),
+            Err(error) => return refused(Form::Json, StatusCode::INTERNAL_SERVER_ERROR, Fault::of(&error)),
+        },
+    };
+    typed(StatusCode::OK, "application/graphql; charset=utf-8", text)
 }
 
 // ---- requests ----
@@ -356,9 +362,13 @@ const KEPT_BACK: [&str; 26] = [
 ];
 
 /// What the headers say about the calls. Errors: SB0201 for a timeout that is none.
-pub(crate) fn terms(parts: &Parts) -> sb_core::model::Result<Terms> {
+fn terms(parts: &Parts, side: &Side) -> sb_core::model::Result<Terms> {
     let timeout = sb_board::request::timeout(&parts.headers)?;
-    let mut terms = Terms { metadata: metadata(&parts.headers), ..Terms::default() };
+    let mut terms = Terms {
+        metadata: metadata(&parts.headers),
+        forwarded: side.forwarded(&parts.headers),
+        ..Terms::default()
+    };
     terms.timeout_ms = timeout.and_then(|most| u64::try_from(most.as_millis()).ok());
     let text = |name: &str| parts.headers.get(name).and_then(|value| value.to_str().ok());
     let prefer = parts.headers.get_all("prefer").iter().filter_map(|value| value.to_str().ok());

@@ -3,7 +3,7 @@
 //! One task owns a socket and all its operations. While the client does not read, nothing is taken from the services either.
 
 use crate::build::PROTOCOL;
-use crate::front::{self, Event, Terms};
+use crate::front::{self, Event, Side, Terms};
 use crate::map::{Fault, Refusal};
 use crate::server::{max_body, metadata};
 use crate::wire;
@@ -36,7 +36,7 @@ const CLOSE_PATIENCE: Duration = Duration::from_secs(5);
 type End = Option<(u16, String)>;
 
 /// Accepts the upgrade. The subprotocol is judged on the open socket, where a client can be told what is wrong.
-pub(crate) fn upgrade(http: http::Request<RequestBody>, access: Access, peer: Peer) -> Answer {
+pub(crate) fn upgrade(http: http::Request<RequestBody>, access: Access, peer: Peer, side: Side) -> Answer {
     let offers = |name: &str| {
         let mut offered = http.headers().get_all(header::SEC_WEBSOCKET_PROTOCOL).iter();
         offered.any(|v| v.to_str().is_ok_and(|v| v.split(',').any(|p| p.trim() == name)))
@@ -46,11 +46,15 @@ pub(crate) fn upgrade(http: http::Request<RequestBody>, access: Access, peer: Pe
         (false, true) => Some(LEGACY),
         (false, false) => None,
     };
-    let terms = Terms { metadata: metadata(http.headers()), ..Terms::default() };
+    let terms = Terms {
+        metadata: metadata(http.headers()),
+        forwarded: side.forwarded(http.headers()),
+        ..Terms::default()
+    };
     let options = WebSocketOptions { max_message: max_body(&access), ..WebSocketOptions::default() };
     let run: Box<dyn FnOnce(WebSocket) -> BoxFuture<()> + Send> = match subprotocol {
         Some(SUBPROTOCOL) => {
-            Box::new(move |socket| Box::pin(Connection::new(access, peer, terms).run(socket)))
+            Box::new(move |socket| Box::pin(Connection::new(access, peer, terms, side).run(socket)))
         }
         _ => Box::new(|socket| {
             let reason = "the subprotocol graphql-transport-ws is spoken here, and no other";
@@ -75,6 +79,7 @@ struct Connection {
     access: Access,
     peer: Peer,
     terms: Terms,
+    side: Side,
     acknowledged: bool,
     /// The caller's credentials have expired.
     revoked: BoxFuture<()>,
@@ -91,12 +96,13 @@ enum Turn {
 }
 
 impl Connection {
-    fn new(access: Access, peer: Peer, terms: Terms) -> Self {
+    fn new(access: Access, peer: Peer, terms: Terms, side: Side) -> Self {
         let revoked = revoked(&access);
         Connection {
             access,
             peer,
             terms,
+            side,
             acknowledged: false,
             revoked,
             operations: SelectAll::new(),
@@ -261,7 +267,7 @@ impl Connection {
             Err(vec![Fault::refused(Refusal::Limit, text)])
         } else {
             let ask = wire::ask(payload).map_err(|fault| (4400, fault.message))?;
-            front::prepare(&self.access, ask)
+            front::prepare(&self.access, ask, &self.side)
         };
         let ready = match ready {
             Ok(ready) => ready,

@@ -38,6 +38,11 @@ impl Access {
             || crate::auth::method_address(path).is_ok_and(|address| self.principal.may(Verb::Call, &address))
     }
 
+    /// Refuses who may not call the method; for what is not a call itself and has the rights of one.
+    pub fn may_use(&self, path: &str) -> Result<()> {
+        self.check_method(Verb::Call, path)
+    }
+
     /// Calls a method. The deadline is the caller's or the service's, whichever is sooner. A method that the schema does not describe is
     /// served by workers, if it was declared.
     pub async fn call(&self, mut call: Call) -> std::result::Result<Reply, Status> {

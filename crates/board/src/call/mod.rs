@@ -21,7 +21,7 @@ mod workers;
 
 pub(crate) use jobs::ensure_runner;
 pub use meter::{BOUNDS, Meter, MethodCounts};
-pub use retry::{Hedge, Retrying};
+pub use retry::{Hedge, Retries, Retrying};
 pub use services::{Service, Services};
 pub use status::{Code, Detail, Status};
 pub use workers::Workers;

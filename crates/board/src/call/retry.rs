@@ -1,6 +1,7 @@
 //! Retries of calls to upstreams: only of unary methods that say they may be repeated (`idempotency_level`), only when nothing has come back,
 //! and only while the budget lasts, so that a service in trouble does not get many times its load. Hedging, where it is asked for, is the same before
 //! a failure: a call that is slow to answer is made once more beside the first, out of the same budget, and the first answer counts.
+//! [`Retries`] is the budget for what calls upstreams without a provider.
 
 use super::{Call, Code, Codec, End, Part, Provider, Reply, Status};
 use crate::Access;
@@ -28,11 +29,51 @@ pub struct Hedge {
     pub max: u32,
 }
 
+/// The budget of retries of one upstream.
+pub struct Retries(AtomicI64);
+
+impl Default for Retries {
+    fn default() -> Self {
+        Retries(AtomicI64::new(FULL))
+    }
+}
+
+impl Retries {
+    /// A call that may be repeated begins.
+    pub fn earn(&self) {
+        let _ = self.0.fetch_update(Relaxed, Relaxed, |left| (left < FULL).then_some(left + EARNED));
+    }
+
+    /// Whether what failed with this code, tried so often, is tried once more before the deadline. Waits until then, and takes from the budget.
+    pub async fn again(
+        &self,
+        code: Option<Code>,
+        tries: u32,
+        deadline: Option<tokio::time::Instant>,
+    ) -> bool {
+        // Unavailable says that the service did not take it, or may be asked again.
+        if code != Some(Code::Unavailable) || tries >= TRIES || !self.afford() {
+            return false;
+        }
+        let pause = Duration::from_millis(20 << tries) + jitter();
+        if deadline.is_some_and(|at| tokio::time::Instant::now() + pause >= at) {
+            return false;
+        }
+        tokio::time::sleep(pause).await;
+        true
+    }
+
+    /// Takes one retry from the budget, if there is one.
+    fn afford(&self) -> bool {
+        self.0.fetch_update(Relaxed, Relaxed, |left| (left >= 1_000).then_some(left - 1_000)).is_ok()
+    }
+}
+
 /// A provider whose failed calls are repeated where that is safe.
 pub struct Retrying {
     inner: Arc<dyn Provider>,
     hedge: Option<Hedge>,
-    budget: AtomicI64,
+    retries: Retries,
 }
 
 /// A call that can be made again.
@@ -60,7 +101,7 @@ type Tried = (Result<Reply, Status>, Option<Code>);
 impl Retrying {
     /// Wraps a provider.
     pub fn new(inner: Arc<dyn Provider>, hedge: Option<Hedge>) -> Self {
-        Retrying { inner, hedge, budget: AtomicI64::new(FULL) }
+        Retrying { inner, hedge, retries: Retries::default() }
     }
 
     /// One try, up to the beginning of its answer.
@@ -102,21 +143,12 @@ impl Retrying {
                 }
                 () = tokio::time::sleep(hedge.after), if made < hedge.max => {
                     made += 1;
-                    if self.afford() {
+                    if self.retries.afford() {
                         running.push(self.once(access, asked));
                     }
                 }
             }
         }
-    }
-
-    /// Takes one retry from the budget, if there is one.
-    fn afford(&self) -> bool {
-        self.budget.fetch_update(Relaxed, Relaxed, |left| (left >= 1_000).then_some(left - 1_000)).is_ok()
-    }
-
-    fn earn(&self) {
-        let _ = self.budget.fetch_update(Relaxed, Relaxed, |left| (left < FULL).then_some(left + EARNED));
     }
 }
 
@@ -129,7 +161,7 @@ impl Provider for Retrying {
             return self.inner.clone().call(access, call);
         }
         Box::pin(async move {
-            self.earn();
+            self.retries.earn();
             let asked = Asked {
                 message: call.message().await?,
                 method: call.method,
@@ -140,16 +172,10 @@ impl Provider for Retrying {
             let mut tries = 1;
             loop {
                 let (reply, code) = self.hedged(&access, &asked).await;
-                // Unavailable says that the service did not take it, or may be asked again.
-                if code != Some(Code::Unavailable) || tries == TRIES || !self.afford() {
-                    return reply;
-                }
-                let pause = Duration::from_millis(20 << tries) + jitter();
-                if asked.deadline.is_some_and(|at| tokio::time::Instant::now() + pause >= at) {
+                if !self.retries.again(code, tries, asked.deadline).await {
                     return reply;
                 }
                 tracing::debug!(method = %asked.method, tries, "a call is repeated");
-                tokio::time::sleep(pause).await;
                 tries += 1;
             }
         })

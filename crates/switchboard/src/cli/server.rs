@@ -188,11 +188,12 @@ fn report(name: &str, faults: &Faults, config: Option<&Config>, json: bool) -> R
     }
     match config {
         Some(config) => out::line(&format!(
-            "{name} is right: {}, {}, {}, {}",
+            "{name} is right: {}, {}, {}, {}{}",
             count(config.listen.len(), "listener"),
             count(config.topics.len(), "topic"),
             count(config.methods.len(), "method"),
-            count(config.routes.len(), "route")
+            count(config.routes.len(), "route"),
+            if config.gateway.is_some() { ", a GraphQL gateway" } else { "" }
         )),
         None => {
             let errors = faults.list.iter().filter(|f| !f.warning).count();

@@ -1,9 +1,9 @@
-//! `[graphql]`: limits, joins across services, entities for federation.
+//! `[graphql]`: limits, joins across services, entities for federation; `gateway` is read beside it.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use sb_graphql::{Batch, Entity, Join, Limits, MAX_DEPTH, Options};
+use sb_graphql::{Batch, Entity, GatewaySettings, Join, Limits, MAX_DEPTH, Options};
 
 use super::fault::Fault;
 use super::read::fault_at;
@@ -11,7 +11,7 @@ use super::tree::{Entry, Node, Value};
 use super::walk::{Table, Walk};
 
 /// Reads the section.
-pub fn read(walk: &mut Walk<'_>, top: &mut Table<'_>) -> Options {
+pub fn read(walk: &mut Walk<'_>, top: &mut Table<'_>) -> (Options, Option<GatewaySettings>) {
     let mut table = walk.section(top, "graphql");
     let default = Options::default();
     let mut limits_table = walk.section(&mut table, "limits");
@@ -42,8 +42,9 @@ pub fn read(walk: &mut Walk<'_>, top: &mut Table<'_>) -> Options {
         joins,
         entities,
     };
+    let gateway = super::gateway::read(walk, &mut table);
     walk.finish(table);
-    options
+    (options, gateway)
 }
 
 fn limits(walk: &mut Walk<'_>, table: &mut Table<'_>) -> Limits {

@@ -5,6 +5,7 @@
 
 mod checks;
 mod fault;
+mod gateway;
 mod graphql;
 mod model;
 mod read;

@@ -28,6 +28,8 @@ pub struct Config {
     pub services: Vec<Service>,
     /// `[graphql]`
     pub graphql: sb_graphql::Options,
+    /// `[graphql.gateway]`
+    pub gateway: Option<sb_graphql::GatewaySettings>,
     /// `[routes]`
     pub routes: Vec<Route>,
     /// `[static]`, longest path first.

@@ -44,6 +44,7 @@ pub fn config(walk: &mut Walk<'_>, root: &Node, data_default: Option<Engine>) ->
     places.engine_given = engine_node.is_some();
     let engine = engine(walk, engine_node).or(data_default).unwrap_or(Engine::Memory);
     let (methods, services) = services::read(walk, &mut top, &mut places);
+    let (graphql, gateway) = super::graphql::read(walk, &mut top);
     let config = Config {
         listen,
         engine,
@@ -54,7 +55,8 @@ pub fn config(walk: &mut Walk<'_>, root: &Node, data_default: Option<Engine>) ->
         topics: topics(walk, &mut top, &mut places),
         methods,
         services,
-        graphql: super::graphql::read(walk, &mut top),
+        graphql,
+        gateway,
         routes: routes(walk, &mut top, &mut places),
         statics: statics(walk, &mut top),
         auth: auth(walk, &mut top, &mut places),

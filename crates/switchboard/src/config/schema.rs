@@ -262,6 +262,48 @@ pub struct Graphql {
     pub joins: Option<BTreeMap<String, Join>>,
     /// Types that other subgraphs refer to, by name.
     pub entities: Option<BTreeMap<String, Entity>>,
+    /// A gateway over existing GraphQL subgraphs, at /graphql/supergraph.
+    pub gateway: Option<Gateway>,
+}
+
+/// `[graphql.gateway]`
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct Gateway {
+    /// The supergraph that Apollo's composition wrote, relative to this file.
+    pub supergraph: String,
+    /// Where subgraphs are, by name; those that are not here are at the URLs in the supergraph.
+    pub subgraphs: Option<BTreeMap<String, Subgraph>>,
+    /// Headers of the caller that go to subgraphs although they are kept back otherwise, such as `authorization`.
+    pub forward: Option<Patterns>,
+}
+
+/// A subgraph: its URL, `self` for the services of this server, or a table.
+#[derive(JsonSchema)]
+#[schemars(untagged)]
+pub enum Subgraph {
+    /// Its URL, or `self`.
+    Url(String),
+    /// Its URL, and how it is reached.
+    Table(SubgraphTable),
+}
+
+/// A subgraph and how it is reached.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct SubgraphTable {
+    /// Its URL, `http://host:port/graphql`, several hosts separated by commas.
+    pub target: String,
+    /// The longest one request to it may take.
+    pub timeout: Option<Duration>,
+    /// `round_robin` (default) or `least_request`.
+    pub balance: Option<Balance>,
+    /// How endpoints are checked: `none` (default), or a path that answers 2xx.
+    pub health: Option<String>,
+    /// Most requests that run at a time; 1024 by default.
+    pub max_running: Option<u32>,
+    /// How a target over TLS is trusted, and who we say we are.
+    pub tls: Option<ClientTls>,
 }
 
 /// `[graphql.limits]`

@@ -1,6 +1,9 @@
 //! `[services]`: methods that workers serve, and services that have a description and perhaps a target.
 
+use std::path::PathBuf;
 use std::time::Duration;
+
+use sb_board::mount::{Balance, Health, Target};
 
 use super::fault::Fault;
 use super::model::*;
@@ -62,7 +65,7 @@ fn described(
     {
         fault_at(walk, node, format!("`{text}` is not a target: it has the form scheme://host:port"));
     }
-    let paths = |walk: &mut Walk<'_>, node: Option<&Node>| -> Vec<std::path::PathBuf> {
+    let paths = |walk: &mut Walk<'_>, node: Option<&Node>| -> Vec<PathBuf> {
         let mut found = Vec::new();
         for item in walk.items(node, "[\"proto/shop.proto\"]") {
             let Some(path) = walk.path(Some(item), "\"proto/shop.proto\"") else { continue };
@@ -101,38 +104,7 @@ fn described(
             walk.fault(fault.help(format!("allowed: {}", PROTOCOLS.join(", "))));
         }
     }
-    let health_node = table.get("health");
-    let health = walk.text(health_node, "\"grpc\"").and_then(|text| match text {
-        "none" => Some(sb_board::mount::Health::None),
-        "grpc" => Some(sb_board::mount::Health::Grpc(String::new())),
-        path if path.starts_with('/') => Some(sb_board::mount::Health::Http(path.to_owned())),
-        _ => match text.strip_prefix("grpc:") {
-            Some(service) => Some(sb_board::mount::Health::Grpc(service.to_owned())),
-            None => {
-                if let Some(node) = health_node {
-                    fault_at(
-                        walk,
-                        node,
-                        format!("`{text}` is no way to check health: none, grpc, grpc:SERVICE, or a /path"),
-                    );
-                }
-                None
-            }
-        },
-    });
-    let mut tls = walk.section(table, "tls");
-    let file = |walk: &mut Walk<'_>, node: Option<&Node>| walk.path(node, "\"ca.pem\"");
-    let ca = file(walk, tls.get("ca"));
-    let cert = file(walk, tls.get("cert"));
-    let key = file(walk, tls.get("key"));
-    let server_name = walk.text(tls.get("server_name"), "\"shop.internal\"").map(str::to_owned);
-    if cert.is_some() != key.is_some() {
-        walk.fault(
-            Fault::new("SB0112", "a certificate needs its key, and a key its certificate")
-                .at(tls.span.clone()),
-        );
-    }
-    walk.finish(tls);
+    let reach = reach(walk, table, true);
     let asks_hedge = table.get("hedge").is_some();
     let mut hedge = walk.section(table, "hedge");
     let after = walk.duration(hedge.get("after"), Duration::from_millis(1)..=Duration::from_secs(60));
@@ -146,14 +118,12 @@ fn described(
     }
     walk.finish(hedge);
     let hedge = after.map(|after| sb_board::call::Hedge { after, max });
-    use sb_board::mount::Balance;
-    let balances = [("round_robin", Balance::RoundRobin), ("least_request", Balance::LeastRequest)];
     let service = Service {
         name: entry.key.clone(),
         target,
-        ca,
-        identity: cert.zip(key),
-        server_name,
+        ca: reach.ca,
+        identity: reach.identity,
+        server_name: reach.server_name,
         protos,
         imports,
         only: only.into_iter().map(|(name, _)| name).collect(),
@@ -165,9 +135,9 @@ fn described(
             .choice(table.get("int64"), &[("string", false), ("number", true)])
             .unwrap_or(false),
         show_defaults: walk.flag(table.get("show_defaults")).unwrap_or(false),
-        balance: walk.choice(table.get("balance"), &balances).unwrap_or_default(),
-        health: health.unwrap_or_default(),
-        max_running: walk.count(table.get("max_running"), 1..=1_000_000).unwrap_or(1_024),
+        balance: reach.balance,
+        health: reach.health,
+        max_running: reach.max_running,
         hedge,
     };
     if target_node.is_none() && proto_node.is_none() {
@@ -189,6 +159,74 @@ fn described(
     }
     places.services.push(entry.key_span.clone());
     Some(service)
+}
+
+/// How a target is reached: what services and subgraphs have in common.
+pub struct Reach {
+    ca: Option<PathBuf>,
+    identity: Option<(PathBuf, PathBuf)>,
+    server_name: Option<String>,
+    balance: Balance,
+    health: Health,
+    max_running: u32,
+}
+
+impl Reach {
+    /// The target at this URL.
+    pub fn target(self, url: &str) -> Target {
+        Target {
+            url: url.to_owned(),
+            ca: self.ca,
+            identity: self.identity,
+            server_name: self.server_name,
+            balance: self.balance,
+            health: self.health,
+            max_running: self.max_running as usize,
+            connect_ms: 0,
+        }
+    }
+}
+
+/// Reads how a target is reached. `grpc`: whether its health can be asked by gRPC.
+pub fn reach(walk: &mut Walk<'_>, table: &mut Table<'_>, grpc: bool) -> Reach {
+    let health_node = table.get("health");
+    let health = walk.text(health_node, "\"/healthz\"").and_then(|text| match text {
+        "none" => Some(Health::None),
+        "grpc" if grpc => Some(Health::Grpc(String::new())),
+        path if path.starts_with('/') => Some(Health::Http(path.to_owned())),
+        _ => match text.strip_prefix("grpc:").filter(|_| grpc) {
+            Some(service) => Some(Health::Grpc(service.to_owned())),
+            None => {
+                if let Some(node) = health_node {
+                    let ways = if grpc { "none, grpc, grpc:SERVICE, or a /path" } else { "none, or a /path" };
+                    fault_at(walk, node, format!("`{text}` is no way to check health: {ways}"));
+                }
+                None
+            }
+        },
+    });
+    let mut tls = walk.section(table, "tls");
+    let file = |walk: &mut Walk<'_>, node: Option<&Node>| walk.path(node, "\"ca.pem\"");
+    let ca = file(walk, tls.get("ca"));
+    let cert = file(walk, tls.get("cert"));
+    let key = file(walk, tls.get("key"));
+    let server_name = walk.text(tls.get("server_name"), "\"shop.internal\"").map(str::to_owned);
+    if cert.is_some() != key.is_some() {
+        walk.fault(
+            Fault::new("SB0112", "a certificate needs its key, and a key its certificate")
+                .at(tls.span.clone()),
+        );
+    }
+    walk.finish(tls);
+    let balances = [("round_robin", Balance::RoundRobin), ("least_request", Balance::LeastRequest)];
+    Reach {
+        ca,
+        identity: cert.zip(key),
+        server_name,
+        balance: walk.choice(table.get("balance"), &balances).unwrap_or_default(),
+        health: health.unwrap_or_default(),
+        max_running: walk.count(table.get("max_running"), 1..=1_000_000).unwrap_or(1_024),
+    }
 }
 
 /// A service that only has names of methods, which workers serve.

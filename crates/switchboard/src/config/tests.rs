@@ -88,6 +88,13 @@ fn every_seeded_fault_has_its_place() {
         ("[services.'a.B']\nmethods = []", "SB0112", 2, 11),
         ("[graphql.joins]\n'User.posts' = { pick = 'x' }", "SB0112", 2, 1),
         ("[graphql]\nlimits = { depth = 100 }", "SB0102", 2, 20),
+        ("[graphql.gateway]\nforward = []", "SB0112", 1, 1),
+        ("[graphql.gateway]\nsupergraph = 'nowhere.graphql'", "SB0110", 2, 14),
+        ("[graphql.gateway]\nsupergraph = 'Cargo.toml'", "SB0117", 2, 14),
+        ("[graphql]\ngateway = { subgraphs = { a = 'grpc://h:1' } }", "SB0102", 2, 31),
+        ("[graphql]\ngateway = { subgraphs = { a = { timeout = '1s' } } }", "SB0112", 2, 27),
+        ("[graphql.gateway]\nforward = ['Host']", "SB0102", 2, 12),
+        ("[graphql.gateway]\nforward = ['a b']", "SB0102", 2, 12),
         ("[services.a]\ntarget = 'localhost'", "SB0102", 2, 10),
         ("[services.a]\nproto = 'nowhere.proto'", "SB0110", 2, 9),
         ("[services.a]\ntarget = 'grpc://h:1'\nas = ['grcp']", "SB0102", 3, 7),
@@ -312,6 +319,18 @@ limits = { depth = 5, complexity = 100, aliases = 1, directives = 2, root_fields
 "User.posts" = { call = "blog.v1.Posts/ListPosts", args = { user_id = "id" }, pick = "posts", batch = { list = "ids", key = "id", many = true } }
 [graphql.entities]
 User = { key = "id", call = "user.v1.Users/GetUser", args = { id = "id" }, pick = "user", batch = { list = "ids", key = "id", many = false } }
+[graphql.gateway]
+supergraph = "../../protocols/graphql/tests/common/supergraph.graphql"
+forward = ["Authorization", "x-tenant"]
+[graphql.gateway.subgraphs]
+products = "self"
+[graphql.gateway.subgraphs.reviews]
+target = "https://a:4000,b/graphql"
+timeout = "5s"
+balance = "least_request"
+health = "/healthz"
+max_running = 10
+tls = { ca = "ca.pem", cert = "cert.pem", key = "key.pem", server_name = "reviews" }
 [routes]
 "POST /api/execute" = "code.v1.Runner/Run"
 "GET /events" = { topic = "orders.>" }
@@ -352,6 +371,12 @@ fn a_whole_configuration_is_read() {
     assert_eq!(config.methods[1].job.attempts, 2);
     assert_eq!(config.graphql.joins["User.posts"].args["user_id"], "id");
     assert_eq!((config.graphql.limits.depth, config.graphql.entities["User"].key.as_str()), (5, "id"));
+    let gateway = config.gateway.as_ref().unwrap();
+    assert_eq!(gateway.forward, ["authorization", "x-tenant"]);
+    assert_eq!(gateway.subgraphs["products"], sb_graphql::Subgraph::Own);
+    let sb_graphql::Subgraph::At { target, timeout } = &gateway.subgraphs["reviews"] else { panic!() };
+    assert_eq!((target.max_running, target.server_name.as_deref()), (10, Some("reviews")));
+    assert_eq!((target.url.as_str(), *timeout), ("https://a:4000,b/graphql", Some(Duration::from_secs(5))));
     let shop = &config.services[0];
     assert_eq!(shop.target.as_deref(), Some("grpc://127.0.0.1:50051,127.0.0.1:50052"));
     let hedge = sb_board::call::Hedge { after: Duration::from_millis(50), max: 3 };
@@ -362,6 +387,20 @@ fn a_whole_configuration_is_read() {
     assert!(!format!("{config:?}").contains("shop-secret"));
     assert_eq!(config.roles[0].read, ["orders.#"]);
     assert_eq!(config.routes.len(), 2);
+}
+
+#[test]
+fn subgraphs_are_those_of_the_supergraph() {
+    let file = "../../protocols/graphql/tests/common/supergraph.graphql";
+    let text = format!(
+        "[graphql.gateway]\nsupergraph = '{file}'\nsubgraphs = {{ review = 'self', products = {{ target = 'http://h', health = 'grpc' }} }}"
+    );
+    let shown = faults(&text).render(false);
+    assert!(
+        shown.contains("there is no subgraph `review`") && shown.contains("did you mean `reviews`?"),
+        "{shown}"
+    );
+    assert!(shown.contains("none, or a /path") && shown.contains(":3:15"), "{shown}");
 }
 
 #[test]
