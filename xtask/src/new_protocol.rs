@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::Path;
 
-/// Makes the folder and the three entries. Nothing is written unless all of it can be.
+/// Makes the folder and the four entries. Nothing is written unless all of it can be.
 pub fn create(root: &Path, name: &str) -> Result<String, String> {
     let legal = name.starts_with(|c: char| c.is_ascii_lowercase())
         && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit())
@@ -20,6 +20,7 @@ pub fn create(root: &Path, name: &str) -> Result<String, String> {
     for (file, marker) in [
         ("Cargo.toml", "sb-echo = "),
         ("crates/switchboard/Cargo.toml", "sb-echo.workspace"),
+        ("crates/suite/Cargo.toml", "sb-echo.workspace"),
         ("crates/switchboard/src/speaks.rs", "sb_echo::LINES"),
     ] {
         let path = root.join(file);
@@ -31,8 +32,8 @@ pub fn create(root: &Path, name: &str) -> Result<String, String> {
         fs::write(&path, text).map_err(|error| format!("{}: {error}", path.display()))?;
     }
     Ok(format!(
-        "protocols/{name} is a copy of protocols/echo and listed in Cargo.toml, crates/switchboard/Cargo.toml and \
-         crates/switchboard/src/speaks.rs.\nNext: say in its lib.rs what is spoken and what is lossy, then write wire.rs."
+        "protocols/{name} is a copy of protocols/echo and listed in Cargo.toml, crates/switchboard/Cargo.toml, \
+         crates/suite/Cargo.toml and crates/switchboard/src/speaks.rs.\nNext: say in its lib.rs what is spoken and what is lossy, then write wire.rs."
     ))
 }
 
@@ -89,6 +90,7 @@ mod tests {
                 "crates/switchboard/Cargo.toml",
                 "[dependencies]\nsb-echo.workspace = true\nbytes.workspace = true\n",
             ),
+            ("crates/suite/Cargo.toml", "[dependencies]\nsb-echo.workspace = true\n"),
             (
                 "crates/switchboard/src/speaks.rs",
                 "//! T.\npub static ALL: &[&D] = &[\n    &sb_echo::LINES,\n];\n",

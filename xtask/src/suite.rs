@@ -176,6 +176,17 @@ fn all(suite: &mut Suite) {
     suite.beside("damage to the journal", 60, move |s| {
         s.script("interop/crash/damage.py", &["--points", pick("20", "200", "500")])
     });
+    suite.beside("subscriptions resumed, jobs under kill -9", 10, move |s| {
+        let folder = s.root.join("interop/resume");
+        s.python(&folder.join("requirements.txt"), "resume-python", |s, python| {
+            let (seconds, cycles) = (pick("8", "60", "300"), pick("10", "100", "500"));
+            s.exec(
+                Command::new(python)
+                    .args(["run.py", "--seconds", seconds, "--cycles", cycles])
+                    .current_dir(&folder),
+            )
+        })
+    });
     suite.beside("WebSocket by Autobahn", 60, move |s| {
         s.script("interop/autobahn/run.py", if tier == Tier::Change { &[] } else { &["--all"] })
     });

@@ -44,10 +44,9 @@ struct Subscription {
     topic: Arc<Topic>,
     part: Arc<Part>,
     next: u64,
-    /// Everything before this offset was looked at when the reader last had nothing more to read.
-    seen: u64,
     filter: Option<Pattern>,
     key: Key,
+    /// Whether it is in the queue: there may be something to read. Otherwise everything before `next` was looked at, and that was all.
     queued: bool,
 }
 
@@ -116,7 +115,7 @@ impl Tail {
         let number = self.subscriptions.len() as u32;
         let listener = Listener { reader: self.reader.clone(), subscription: number };
         let key = part.listen(filter.as_ref(), listener);
-        self.subscriptions.push(Some(Subscription { topic, part, next, seen: 0, filter, key, queued: true }));
+        self.subscriptions.push(Some(Subscription { topic, part, next, filter, key, queued: true }));
         self.queue.push_back(number);
     }
 
@@ -161,18 +160,16 @@ impl Tail {
                     self.refresh();
                 }
                 for (number, first) in news.ready {
-                    if let Some(Some(subscription)) = self.subscriptions.get_mut(number as usize) {
-                        if subscription.filter.is_some()
-                            && first >= subscription.seen
-                            && subscription.next == subscription.seen
-                        {
-                            // Nothing between what was seen and the first hit concerns this reader.
-                            subscription.next = first;
+                    // One that is in the queue has not read all there was yet, or has been told where to go on.
+                    if let Some(Some(subscription)) = self.subscriptions.get_mut(number as usize)
+                        && !subscription.queued
+                    {
+                        if subscription.filter.is_some() {
+                            // Nothing between the end that was reached and the first hit concerns this reader.
+                            subscription.next = subscription.next.max(first);
                         }
-                        if !subscription.queued {
-                            subscription.queued = true;
-                            self.queue.push_back(number);
-                        }
+                        subscription.queued = true;
+                        self.queue.push_back(number);
                     }
                 }
             }
@@ -241,7 +238,6 @@ impl Tail {
             Got::Batches(batches) => self.pending.extend(batches.into_iter().map(|b| (number, b))),
             Got::End => {
                 subscription.queued = false;
-                subscription.seen = subscription.next;
                 self.queue.pop_front();
             }
             Got::Gone(start) => return Err(gone(&subscription.topic.name, subscription.next, start)),

@@ -431,3 +431,34 @@ async fn a_reader_too_slow_for_live_messages_is_told_and_holds_a_bounded_number(
     assert_eq!(reset.code, "SB0601");
     assert!(got < 10_000 && got < sent, "{got} of {sent} were held");
 }
+
+/// What a tail that has a filter passes over is what does not match: not what it has not read yet when news come, however they come.
+#[tokio::test(flavor = "multi_thread")]
+async fn news_do_not_move_a_tail_past_what_it_has_not_read() {
+    let (_board, access) = start(None);
+    let policy = Policy { claims: vec![Pattern::parse("place.>").unwrap()], ..Policy::default() };
+    access.declare_topic("places", policy, Condition::Any).await.unwrap();
+    let pattern = Pattern::parse("place.*").unwrap();
+    async fn one(tail: &mut sb_board::tail::Tail) -> Vec<String> {
+        let next = tokio::time::timeout(Duration::from_secs(5), tail.next()).await.expect("more comes");
+        let Next::Records(given) = next else { panic!("the tail goes on") };
+        let body =
+            |i: &u32| String::from_utf8(given.batch.records()[*i as usize].message.body.to_vec()).unwrap();
+        given.indexes.iter().map(body).collect()
+    }
+    publish(&access, "place.a", "1").await;
+    let mut tail = access.tail(&pattern, From::At(Start::Start), None).await.unwrap();
+    publish(&access, "place.a", "2").await;
+    assert_eq!(one(&mut tail).await, ["1"], "what was there before it was opened");
+    assert_eq!(one(&mut tail).await, ["2"]);
+    let quiet = tokio::time::timeout(Duration::from_millis(20), tail.next()).await;
+    assert!(quiet.is_err(), "it has read everything");
+    publish(&access, "place.a", "3").await;
+    let live = PublishOptions { live: true, ..PublishOptions::default() };
+    access.publish(vec![message("place.b", "live")], live).await.unwrap();
+    // The news of the third message is taken together with the live one, which goes first.
+    assert_eq!(one(&mut tail).await, ["live"]);
+    publish(&access, "place.a", "4").await;
+    assert_eq!(one(&mut tail).await, ["3"]);
+    assert_eq!(one(&mut tail).await, ["4"]);
+}

@@ -1,9 +1,11 @@
 //! What the tests over the whole share: a server with every protocol on a free port, and clients made of plain bytes.
 
 pub mod rpc;
+/// The binary's table of protocols: the same file, so that what is tested is what is served.
+#[path = "../../switchboard/src/speaks.rs"]
+pub mod speaks;
 
 use sb_board::auth::Authority;
-use sb_board::mount::Descriptor;
 use sb_board::{Board, HttpSettings, Settings};
 use sb_net::{Listener, NetLimits, Server};
 use std::collections::BTreeMap;
@@ -12,10 +14,6 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-
-/// Every protocol there is.
-pub static ALL: &[&Descriptor] =
-    &[&sb_jsonrpc::DESCRIPTOR, &sb_mcp::DESCRIPTOR, &sb_http::DESCRIPTOR, &sb_echo::LINES, &sb_echo::WEB];
 
 /// A running server that keeps everything in memory.
 pub struct Running {
@@ -44,7 +42,8 @@ pub async fn start_with(authority: Authority) -> Running {
     };
     let (board, _) = Board::start(settings).expect("a board in memory");
     let listener = Listener { addr: SocketAddr::from(([127, 0, 0, 1], 0)), only: None, tls: None };
-    let server = Server::bind(board.clone(), ALL, vec![listener], NetLimits::default()).expect("a free port");
+    let server = Server::bind(board.clone(), speaks::SPEAKS, vec![listener], NetLimits::default())
+        .expect("a free port");
     let addr = server.local_addrs()[0];
     tokio::spawn(server.run(std::future::pending()));
     Running { board, addr }
@@ -69,13 +68,21 @@ impl Raw {
 
     /// Becomes a WebSocket.
     pub async fn websocket(&mut self, target: &str) {
+        assert_eq!(self.upgrade(target, "").await, Ok(()));
+    }
+
+    /// The same with headers, each with its line end. The error is the status of an answer that says no.
+    pub async fn upgrade(&mut self, target: &str, headers: &str) -> Result<(), u16> {
         let head = format!(
             "GET {target} HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
-             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n{headers}\r\n"
         );
         self.send(head.as_bytes()).await;
-        let head = self.until(b"\r\n\r\n").await;
-        assert!(head.starts_with(b"HTTP/1.1 101"), "{}", String::from_utf8_lossy(&head));
+        let head = String::from_utf8(self.until(b"\r\n\r\n").await).expect("a head of text");
+        match head.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status") {
+            101 => Ok(()),
+            status => Err(status),
+        }
     }
 
     /// Sends a text message on the WebSocket, masked with zeros.

@@ -1,7 +1,7 @@
 //! Described services: from the config to the board's table. Descriptions are read from files or asked of the targets; a target that is down at
 //! the start is asked again until it answers.
 
-use crate::config::{Config, Service};
+use crate::config::{Config, Job, Service};
 use crate::error::{CliError, exit};
 use crate::speaks::SPEAKS;
 use sb_board::Board;
@@ -152,9 +152,11 @@ async fn publish(
         .map_err(|e| CliError::new(exit::USAGE, e.code, e.detail.to_string()))
 }
 
-/// Methods that workers serve have a topic each, or one for all.
+/// Methods that workers serve have a topic each, or one for all; so have those of an upstream whose jobs are to run otherwise than they do by
+/// themselves. Other methods get theirs with their first job.
 async fn declare(board: &Arc<Board>, all: &[Option<Described>], schema: &Schema) -> Result<(), CliError> {
-    for described in all.iter().flatten().filter(|d| d.config.target.is_none()) {
+    let has_jobs = |d: &&Described| d.config.target.is_none() || d.config.job != Job::default();
+    for described in all.iter().flatten().filter(has_jobs) {
         let job = &described.config.job;
         let ms = |d: Duration| u64::try_from(d.as_millis()).unwrap_or(u64::MAX);
         for name in &described.names {

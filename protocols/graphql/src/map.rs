@@ -2,10 +2,11 @@
 
 use apollo_compiler::parser::LineColumn;
 use sb_board::call::{Code, Status};
+use sb_board::problem;
 use sb_core::model::Error;
 use sb_schema::Schema;
 use serde::Serialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use std::sync::Arc;
 
 /// One entry of `errors`.
@@ -109,7 +110,7 @@ impl Fault {
         let mut extensions = code(status.code);
         extensions.insert("method".into(), method.into());
         if !status.details.is_empty() {
-            let details = status.details.iter().map(|detail| detail_json(detail, schema));
+            let details = status.details.iter().map(|detail| problem::detail_value(detail, schema));
             extensions.insert("details".into(), details.collect());
         }
         if let Some(error) = &status.error {
@@ -165,25 +166,5 @@ pub fn word(code: Code) -> &'static str {
         Code::Unavailable => "UNAVAILABLE",
         Code::DataLoss => "DATA_LOSS",
         Code::Unauthenticated => "UNAUTHENTICATED",
-    }
-}
-
-/// A detail as ProtoJSON shows an `Any`.
-fn detail_json(detail: &sb_board::call::Detail, schema: &Schema) -> Value {
-    use base64::Engine as _;
-    let shown = schema.message(detail.type_name()).and_then(|message| {
-        let text = sb_schema::proto_to_json(&message, &detail.value, &sb_schema::Options::default()).ok()?;
-        serde_json::from_slice(&text).ok()
-    });
-    match shown {
-        Some(Value::Object(mut object)) => {
-            object.insert("@type".into(), detail.type_url.clone().into());
-            Value::Object(object)
-        }
-        Some(value) => json!({ "@type": detail.type_url, "value": value }),
-        None => json!({
-            "@type": detail.type_url,
-            "value": base64::engine::general_purpose::STANDARD.encode(&detail.value),
-        }),
     }
 }

@@ -15,6 +15,7 @@ use http::header::{self, HeaderValue};
 use http::{HeaderMap, Method, StatusCode, request::Parts};
 use http_body::Body as _;
 use sb_board::mount::{Answer, Body, BoxFuture, Request, RequestBody};
+use sb_board::request::parse_duration;
 use sb_board::{Access, HttpSettings};
 use sb_core::model::{Error, Kind};
 use std::pin::Pin;
@@ -331,36 +332,6 @@ fn form(headers: &HeaderMap) -> Option<Form> {
     wire::accepted(headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok()))
 }
 
-/// Headers that are of the transport, of the login, or of browsers, and go no further.
-const KEPT_BACK: [&str; 26] = [
-    "host",
-    "connection",
-    "keep-alive",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-    "expect",
-    "authorization",
-    "cookie",
-    "sb-api-key",
-    "sb-timeout",
-    "prefer",
-    "idempotency-key",
-    "origin",
-    "referer",
-    "dnt",
-    "pragma",
-    "cache-control",
-    "user-agent",
-    "forwarded",
-    "via",
-    "date",
-    "range",
-    "priority",
-    single::TOKEN,
-];
-
 /// What the headers say about the calls. Errors: SB0201 for a timeout that is none.
 fn terms(parts: &Parts, side: &Side) -> sb_core::model::Result<Terms> {
     let timeout = sb_board::request::timeout(&parts.headers)?;
@@ -379,19 +350,12 @@ fn terms(parts: &Parts, side: &Side) -> sb_core::model::Result<Terms> {
     Ok(terms)
 }
 
-/// The caller's own headers.
+/// The caller's own headers. What names a stream of events is of GraphQL over Server-Sent Events, and the key of the operation's jobs is
+/// not one of its calls.
 pub(crate) fn metadata(headers: &HeaderMap) -> HeaderMap {
-    let mut out = HeaderMap::new();
-    for (name, value) in headers {
-        let n = name.as_str();
-        let held = KEPT_BACK.contains(&n)
-            || ["content-", "accept", "sec-", "proxy-", "x-forwarded-", "if-", "grpc-", "connect-"]
-                .iter()
-                .any(|prefix| n.starts_with(prefix));
-        if !held {
-            out.append(name.clone(), value.clone());
-        }
-    }
+    let mut out = sb_board::call::metadata::metadata(headers);
+    out.remove(single::TOKEN);
+    out.remove("idempotency-key");
     out
 }
 
@@ -503,22 +467,7 @@ pub(crate) fn event_stream(
 
 /// The origin of the request, if pages of it may use this server.
 fn allowed_origin<'h>(settings: &HttpSettings, headers: &'h HeaderMap) -> Option<&'h HeaderValue> {
-    headers.get(header::ORIGIN).filter(|value| {
-        value.to_str().is_ok_and(|text| {
-            settings.origins.iter().any(|known| known == text)
-                || settings.any_loopback_origin && is_loopback_origin(text)
-        })
-    })
-}
-
-fn is_loopback_origin(origin: &str) -> bool {
-    let Some(("http" | "https", authority)) = origin.split_once("://") else { return false };
-    let host = match authority.strip_prefix('[') {
-        Some(v6) => v6.split_once(']').map_or("", |(host, _)| host),
-        None => authority.split_once(':').map_or(authority, |(host, _)| host),
-    };
-    host.eq_ignore_ascii_case("localhost")
-        || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
+    headers.get(header::ORIGIN).filter(|value| value.to_str().is_ok_and(|text| settings.allows_origin(text)))
 }
 
 fn preflight(settings: &HttpSettings, headers: &HeaderMap) -> http::Response<Body> {

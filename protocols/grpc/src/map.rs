@@ -5,6 +5,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use sb_board::call::metadata::{append, is_metadata, metadata};
 use sb_board::call::{Code, Detail, End, Status};
 use sb_schema::Schema;
 use serde_json::{Map, Value, json};
@@ -22,77 +23,6 @@ const LENIENT: base64::engine::GeneralPurpose = base64::engine::GeneralPurpose::
         .with_decode_padding_mode(base64::engine::DecodePaddingMode::Indifferent)
         .with_decode_allow_trailing_bits(true),
 );
-
-/// Whether a header belongs to the transport, to one of these protocols or to the caller's login, and not to the call's metadata.
-pub fn is_reserved(name: &str) -> bool {
-    matches!(
-        name,
-        "grpc-timeout"
-            | "grpc-encoding"
-            | "grpc-accept-encoding"
-            | "grpc-message-type"
-            | "grpc-status"
-            | "grpc-message"
-            | "grpc-status-details-bin"
-            | "connect-protocol-version"
-            | "connect-timeout-ms"
-            | "connect-content-encoding"
-            | "connect-accept-encoding"
-            | "x-grpc-web"
-            | "x-user-agent"
-            | "user-agent"
-            | "authorization"
-            | "sb-api-key"
-            | "cookie"
-            | "set-cookie"
-            | "host"
-            | "te"
-            | "trailer"
-            | "transfer-encoding"
-            | "connection"
-            | "keep-alive"
-            | "proxy-connection"
-            | "proxy-authorization"
-            | "proxy-authenticate"
-            | "www-authenticate"
-            | "upgrade"
-            | "http2-settings"
-            | "expect"
-            | "content-type"
-            | "content-length"
-            | "content-encoding"
-            | "accept"
-            | "accept-encoding"
-            | "accept-language"
-            | "accept-charset"
-            | "accept-post"
-            | "allow"
-            | "origin"
-            | "referer"
-            | "vary"
-            | "date"
-            | "server"
-            | "priority"
-            | "prefer"
-    ) || name.starts_with("sec-")
-        || name.starts_with("access-control-")
-}
-
-/// The metadata among headers: what is not reserved.
-pub(crate) fn metadata(headers: &HeaderMap) -> HeaderMap {
-    let mut out = HeaderMap::new();
-    copy(headers, &mut out);
-    out
-}
-
-/// Appends what is metadata in `from` to `to`.
-pub(crate) fn copy(from: &HeaderMap, to: &mut HeaderMap) {
-    for (name, value) in from {
-        if !is_reserved(name.as_str()) {
-            to.append(name, value.clone());
-        }
-    }
-}
 
 /// The name of a code in Connect's JSON.
 pub fn connect_name(code: Code) -> &'static str {
@@ -143,7 +73,7 @@ pub(crate) fn code_of_reset(reason: h2::Reason) -> Code {
 
 /// Writes how a call ended: `grpc-status` and what belongs to it, and the trailing metadata.
 pub(crate) fn put_end(end: &End, out: &mut HeaderMap) {
-    copy(&end.trailers, out);
+    append(&end.trailers, out);
     let Some(status) = &end.status else {
         out.insert(STATUS, HeaderValue::from_static("0"));
         return;
@@ -239,7 +169,7 @@ pub(crate) fn connect_end(end: &End, schema: Option<&Schema>) -> Vec<u8> {
         out.insert("error".into(), connect_error(status, schema));
     }
     let mut metadata = Map::new();
-    for name in end.trailers.keys().filter(|name| !is_reserved(name.as_str())) {
+    for name in end.trailers.keys().filter(|name| is_metadata(name.as_str())) {
         let values =
             end.trailers.get_all(name).iter().map(|v| Value::from(String::from_utf8_lossy(v.as_bytes())));
         metadata.insert(name.as_str().to_owned(), values.collect());
@@ -268,7 +198,7 @@ pub fn read_connect_end(json: &[u8]) -> End {
                 let Some(values) = values.as_array() else { return malformed("metadata that is none") };
                 let values = values.iter().filter_map(Value::as_str);
                 for value in values.filter_map(|v| HeaderValue::from_str(v).ok()) {
-                    if !is_reserved(name.as_str()) {
+                    if is_metadata(name.as_str()) {
                         trailers.append(&name, value);
                     }
                 }
@@ -289,7 +219,7 @@ pub fn read_connect_end(json: &[u8]) -> End {
 /// Appends trailing metadata to the headers of a unary response.
 pub(crate) fn put_unary_trailers(trailers: &HeaderMap, out: &mut HeaderMap) {
     for (name, value) in trailers {
-        if !is_reserved(name.as_str())
+        if is_metadata(name.as_str())
             && let Ok(name) = HeaderName::try_from(format!("{TRAILER}{name}"))
         {
             out.append(name, value.clone());
@@ -304,7 +234,7 @@ pub(crate) fn split_unary_trailers(headers: &HeaderMap) -> (HeaderMap, HeaderMap
         match name.as_str().strip_prefix(TRAILER).map(HeaderName::try_from) {
             Some(Ok(name)) => drop(trailing.append(name, value.clone())),
             Some(Err(_)) => {}
-            None if is_reserved(name.as_str()) => {}
+            None if !is_metadata(name.as_str()) => {}
             None => drop(leading.append(name, value.clone())),
         }
     }

@@ -11,6 +11,7 @@ use futures_util::StreamExt as _;
 use http::{HeaderMap, HeaderName, Response, StatusCode, header};
 use http_body::Frame as BodyFrame;
 use sb_board::access::AsJob;
+use sb_board::call::metadata::{is_metadata, metadata};
 use sb_board::call::services::Entry;
 use sb_board::call::{ByJob, Call, Code, Codec, End, Part, Reply, Services, Status};
 use sb_board::mount::{Answer, Body, Frame, WebSocket};
@@ -136,8 +137,7 @@ pub(crate) async fn call(mut cx: Cx, bound: Bound) -> Result<Answer> {
         Ok(message) => answer(&entry, &found, &message)?,
         Err(status) => failure(&cx, &status),
     };
-    put_metadata(&mut response, leading);
-    put_metadata(&mut response, trailing);
+    put_metadata(&mut response, &[&leading, &trailing]);
     Ok(Answer::Response(response))
 }
 
@@ -252,7 +252,7 @@ fn stream(cx: &Cx, entry: &Entry, found: &Match, reply: Reply) -> Response<Body>
     let body = Body::Stream(Box::pin(http_body_util::StreamBody::new(frames)));
     let kind = if events { "text/event-stream" } else { "application/x-ndjson" };
     let mut response = typed(StatusCode::OK, kind, body);
-    put_metadata(&mut response, reply.metadata);
+    put_metadata(&mut response, &[&reply.metadata]);
     response
 }
 
@@ -368,41 +368,13 @@ fn failure(cx: &Cx, status: &Status) -> Response<Body> {
     problem::of_status(status, cx.board().services().schema(), cx.trace())
 }
 
-/// Headers that belong to the transport, to the login or to this surface, and are not metadata of a call.
-const OURS: [HeaderName; 15] = [
-    header::HOST,
-    header::CONTENT_LENGTH,
-    header::CONTENT_TYPE,
-    header::CONTENT_ENCODING,
-    header::TRANSFER_ENCODING,
-    header::CONNECTION,
-    header::UPGRADE,
-    header::TE,
-    header::TRAILER,
-    header::EXPECT,
-    header::AUTHORIZATION,
-    header::ACCEPT,
-    header::ACCEPT_ENCODING,
-    header::COOKIE,
-    header::USER_AGENT,
-];
-
-fn metadata(headers: &HeaderMap) -> HeaderMap {
-    let mut out = HeaderMap::with_capacity(headers.len());
-    for (name, value) in headers {
-        let text = name.as_str();
-        if !OURS.contains(name) && !text.starts_with("sb-") && !text.starts_with("sec-") && text != "prefer" {
-            out.append(name.clone(), value.clone());
-        }
-    }
-    out
-}
-
-/// Metadata of an answer as headers; what HTTP itself uses is not overwritten.
-fn put_metadata(response: &mut Response<Body>, metadata: HeaderMap) {
-    for (name, value) in &metadata {
-        if !OURS.contains(name) && !response.headers().contains_key(name) || name.as_str().ends_with("-bin") {
-            response.headers_mut().append(name.clone(), value.clone());
+/// Metadata of an answer as headers; what is there already is HTTP's or ours, and stays.
+fn put_metadata(response: &mut Response<Body>, metadata: &[&HeaderMap]) {
+    let headers = response.headers_mut();
+    let ours: Vec<HeaderName> = headers.keys().cloned().collect();
+    for (name, value) in metadata.iter().flat_map(|map| map.iter()) {
+        if is_metadata(name.as_str()) && !ours.contains(name) {
+            headers.append(name, value.clone());
         }
     }
 }

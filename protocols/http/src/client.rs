@@ -3,9 +3,10 @@
 
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt as _;
-use http::{HeaderMap, HeaderValue, Method, Request, header};
+use http::{HeaderValue, Method, Request, header};
 use http_body::Body as _;
 use sb_board::Access;
+use sb_board::call::metadata::metadata;
 use sb_board::call::{Call, Code, Codec, Detail, End, Part, Provider, Reply, Status};
 use sb_board::mount::{Body, BoxFuture, Dialer, HttpUpstream, ReplyBody, Target, Verdict};
 use sb_core::model::Result;
@@ -124,22 +125,6 @@ impl Upstream {
 
 fn wrong_answer(error: &sb_schema::Error) -> Status {
     Status::new(Code::Internal, format!("the service's answer is not as its description says: {error}"))
-}
-
-/// Headers of an answer that are metadata, not of the transport.
-fn metadata(headers: &HeaderMap) -> HeaderMap {
-    let transport = [
-        header::CONTENT_TYPE,
-        header::CONTENT_LENGTH,
-        header::CONNECTION,
-        header::TRANSFER_ENCODING,
-        header::DATE,
-        header::SERVER,
-        header::VARY,
-        header::SET_COOKIE,
-    ];
-    let kept = headers.iter().filter(|(name, _)| !transport.contains(name));
-    kept.map(|(name, value)| (name.clone(), value.clone())).collect()
 }
 
 /// A refusal of the upstream: what it says of itself as a problem, a Google error or a Connect error; the status otherwise.

@@ -91,10 +91,13 @@ pub(crate) async fn submitted(cx: &Cx, job: JobView, replayed: bool) -> Result<A
         return Err(cx.access.job_goes_on(job.id));
     } else {
         let mut response = job_response(&cx.access, StatusCode::ACCEPTED, &job).await?;
-        set(&mut response, header::LOCATION, &format!("/jobs/{}", job.id));
         set(&mut response, header::RETRY_AFTER, "1");
         response
     };
+    if wait.is_some() {
+        // Also when it has ended: who repeats a submission whose answer was lost learns which job it is.
+        set(&mut response, header::LOCATION, &format!("/jobs/{}", job.id));
+    }
     if let Some(applied) = Prefer::applied(prefer.wait.and(wait), wait.is_some()) {
         set(&mut response, "preference-applied", &applied);
     }

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
 use http::HeaderMap;
 use sb_board::Access;
+use sb_board::call::metadata::metadata;
 use sb_board::call::{Call, Code, Codec, End, Part, Reply, Status};
 use sb_core::model::{Error, Kind};
 use std::future::Future;
@@ -180,13 +181,13 @@ impl Caller {
                 Error::new(Kind::TooLarge, "SB0205", format!("the params have more than {limit} bytes"));
             return Err(self.fault(&error.fix("Send less, or raise [limits] message").into()).into());
         }
-        let mut metadata = self.metadata.clone();
-        extension.add_metadata(&mut metadata)?;
+        let mut given = self.metadata.clone();
+        extension.add_metadata(&mut given)?;
         let most = self.timeout.clone().map_err(|error| failed(error.into()))?;
         let timeout = extension.timeout().or(most).or(request.id.is_none().then_some(UNWATCHED));
         let as_job = extension.job();
         let call = Call {
-            metadata,
+            metadata: given,
             deadline: timeout.map(|timeout| Instant::now() + timeout),
             ..Call::unary(path.as_str(), Codec::Json, message)
         };
@@ -211,8 +212,8 @@ impl Caller {
         if streams {
             return Ok(Done::Stream(reply));
         }
-        let (metadata, result, trailers) = reply.one().await;
-        let mut headers = map::metadata(&metadata);
+        let (leading, result, trailers) = reply.one().await;
+        let mut headers = metadata(&leading);
         map::trailers(&trailers, &mut headers);
         match result {
             Ok(result) => Ok(Done::Result(result, headers)),

@@ -7,6 +7,7 @@ use crate::map;
 use crate::wire::{self, Response};
 use bytes::Bytes;
 use http::{HeaderValue, Method, StatusCode, header};
+use sb_board::call::metadata::metadata;
 use sb_board::call::{Call, Code, Codec, Provider, Reply, Status};
 use sb_board::mount::{Body, BoxFuture, Dialer, HttpUpstream, Target};
 use sb_board::{Access, web};
@@ -108,12 +109,12 @@ impl Upstream {
         *request.uri_mut() =
             self.path.parse().map_err(|_| Status::new(Code::Internal, "the target's path is no path"))?;
         let headers = request.headers_mut();
-        *headers = map::metadata(&call.metadata);
+        *headers = metadata(&call.metadata);
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
         let mut answer = self.http.send(request).await?;
         let status = answer.response.status();
-        let metadata = map::metadata(answer.response.headers());
+        let metadata = metadata(answer.response.headers());
         let limit = access.board().max_message().saturating_add(64 * 1024);
         let body = match web::collect(answer.response.body_mut(), limit).await {
             Ok(body) => body,

@@ -7,6 +7,7 @@ use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use sb_board::access::AsJob;
+use sb_board::call::metadata::is_metadata;
 use sb_board::call::services::{Entry, Services};
 use sb_board::call::{Code, Detail, Status};
 use sb_board::problem;
@@ -261,62 +262,6 @@ pub fn job(job: &JobView, outcome: Option<Result<Bytes, Fault>>) -> Vec<u8> {
 }
 
 // Metadata.
-
-/// Headers that belong to HTTP, to the login or to this server, and are no metadata of a call.
-fn is_metadata(name: &str) -> bool {
-    const TRANSPORT: &[&str] = &[
-        "host",
-        "connection",
-        "keep-alive",
-        "te",
-        "trailer",
-        "transfer-encoding",
-        "upgrade",
-        "expect",
-        "date",
-        "server",
-        "vary",
-        "etag",
-        "allow",
-        "location",
-        "origin",
-        "referer",
-        "user-agent",
-        "prefer",
-        "range",
-        "authorization",
-        "www-authenticate",
-        "cookie",
-        "set-cookie",
-        "cache-control",
-        "pragma",
-        "upgrade-insecure-requests",
-        "last-event-id",
-    ];
-    const FAMILIES: &[&str] = &[
-        "content-",
-        "accept",
-        "sec-",
-        "proxy-",
-        "access-control-",
-        "if-",
-        "sb-",
-        "grpc-",
-        "connect-",
-        "mcp-",
-        ":",
-    ];
-    !TRANSPORT.contains(&name) && !FAMILIES.iter().any(|family| name.starts_with(family))
-}
-
-/// The metadata among the headers of a request or a response.
-pub fn metadata(headers: &HeaderMap) -> HeaderMap {
-    let mut map = HeaderMap::new();
-    for (name, value) in headers.iter().filter(|(name, _)| is_metadata(name.as_str())) {
-        map.append(name, value.clone());
-    }
-    map
-}
 
 /// A call's trailing metadata as headers: their names begin with `trailer-`.
 pub fn trailers(trailers: &HeaderMap, headers: &mut HeaderMap) {

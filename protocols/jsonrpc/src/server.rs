@@ -8,6 +8,7 @@ use futures_util::StreamExt as _;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
 use http_body::Frame;
 use http_body_util::StreamBody;
+use sb_board::call::metadata::metadata;
 use sb_board::mount::{Answer, Body, BoxFuture, Request, RequestBody, Upgrade, WebSocketOptions};
 use sb_board::{HttpSettings, problem, web};
 use sb_core::model::{Error, Kind};
@@ -90,7 +91,7 @@ pub fn refuse(request: &http::Request<RequestBody>, error: &Error) -> Option<Res
 
 fn caller(access: sb_board::Access, service: Option<String>, headers: &HeaderMap, streams: bool) -> Caller {
     let timeout = sb_board::request::timeout(headers);
-    Caller { access, service, metadata: map::metadata(headers), timeout, streams }
+    Caller { access, service, metadata: metadata(headers), timeout, streams }
 }
 
 fn is_ours(headers: &HeaderMap) -> bool {
@@ -169,7 +170,7 @@ fn events(stream: Stream, id: &str) -> Response<Body> {
         0 => 15_000,
         ms => ms,
     });
-    let metadata = map::metadata(stream.metadata());
+    let metadata = metadata(stream.metadata());
     let board = stream.caller().access.board().clone();
     let over = {
         let access = stream.caller().access.clone();

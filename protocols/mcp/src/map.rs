@@ -1,7 +1,9 @@
 //! Between the core's nouns and MCP's: tools of methods, results of calls, errors. The only file that knows both.
 
+use http::HeaderMap;
 use rmcp::ErrorData;
 use rmcp::model::{CallToolResult, ContentBlock, ErrorCode, JsonObject, MetaObject, Tool, ToolAnnotations};
+use sb_board::call::metadata::is_metadata;
 use sb_board::call::services::{Entry, Services};
 use sb_board::call::{Code, Status};
 use sb_board::problem;
@@ -17,6 +19,8 @@ pub const NAME: &str = "mcp";
 pub const METHOD: &str = "switchboard/method";
 /// The member of `_meta` that says why a call failed.
 pub const ERROR: &str = "switchboard/error";
+/// The member of `_meta` that holds a call's metadata, where an answer has any.
+pub const METADATA: &str = "switchboard/metadata";
 /// The longest name of a tool: what models' interfaces take, which is less than the protocol allows.
 const MAX_NAME: usize = 64;
 
@@ -225,6 +229,21 @@ pub fn failed(status: &Status, schema: &Schema) -> CallToolResult {
     let mut result = CallToolResult::error(vec![ContentBlock::text(text)]);
     result.meta = Some(meta);
     result
+}
+
+/// Puts what came along with an answer into its `_meta`: leading metadata, then trailing, each name with the list of its values.
+pub fn put_metadata(result: &mut CallToolResult, leading: &HeaderMap, trailing: &HeaderMap) {
+    let mut names = JsonObject::new();
+    for (name, value) in leading.iter().chain(trailing).filter(|(name, _)| is_metadata(name.as_str())) {
+        if let Ok(text) = value.to_str()
+            && let Value::Array(values) = names.entry(name.as_str()).or_insert_with(|| json!([]))
+        {
+            values.push(text.into());
+        }
+    }
+    if !names.is_empty() {
+        result.meta.get_or_insert_default().0.insert(METADATA.into(), names.into());
+    }
 }
 
 /// A request that cannot be carried out at all, as an error of the protocol.

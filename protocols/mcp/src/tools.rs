@@ -14,8 +14,10 @@ use rmcp::service::{Peer, RequestContext};
 use rmcp::{ErrorData, RoleServer};
 use sb_board::Access;
 use sb_board::access::AsJob;
+use sb_board::call::metadata;
 use sb_board::call::services::Entry;
 use sb_board::call::{ByJob, Call, Code, Codec, End, Part, Reply, Status};
+use sb_board::request::parse_duration;
 use sb_core::jobs::What;
 use sb_core::model::{Error, Kind};
 use serde_json::Value;
@@ -105,14 +107,12 @@ fn said(context: &RequestContext<RoleServer>) -> Result<(HeaderMap, Option<Durat
     let mut metadata = HeaderMap::new();
     let parts = context.extensions.get::<http::request::Parts>();
     let timeout = parts.map(|parts| sb_board::request::timeout(&parts.headers)).transpose()?.flatten();
-    for (name, value) in parts.iter().flat_map(|parts| &parts.headers) {
-        if name.as_str().starts_with("x-") {
-            metadata.append(name, value.clone());
-        }
+    if let Some(parts) = parts {
+        metadata::append(&parts.headers, &mut metadata);
     }
     for name in ["traceparent", "tracestate", "baggage"] {
-        let given = context.meta.get(name).and_then(Value::as_str).and_then(|value| value.parse().ok());
-        if let Some(value) = given.or_else(|| parts?.headers.get(name).cloned()) {
+        let given = context.meta.get(name).and_then(Value::as_str);
+        if let Some(value) = given.and_then(|value| value.parse().ok()) {
             metadata.insert(name, value);
         }
     }
@@ -137,8 +137,13 @@ async fn perform(
             access.call(Call { deadline: Some(until), ..call }).await?
         }
     };
-    let (_, message, _) = reply.one().await;
-    map::answer(entry, &message?)
+    let (leading, message, trailing) = reply.one().await;
+    let mut result = match message {
+        Ok(message) => map::answer(entry, &message)?,
+        Err(status) => map::failed(&status, access.board().services().schema()),
+    };
+    map::put_metadata(&mut result, &leading, &trailing);
+    Ok(result)
 }
 
 /// The items of a stream: told as they come, then given back together. What comes too late or is too much ends it.

@@ -5,6 +5,7 @@ use crate::map::{self, Method, Plan};
 use crate::wire::{Envelope, Event, Head, Incoming, Kind, Proto, Reader, WireError, Writer};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
+use sb_board::call::metadata::{append, metadata};
 use sb_board::call::{Call, Codec, Services, Status};
 use sb_board::request::timeout;
 use sb_board::{Access, Board};
@@ -89,7 +90,7 @@ pub(crate) async fn answer(
             Err(refusal) => Err(refusal.clone()),
             Ok(method) => {
                 let done = perform(&plan, method, &access, &mut reader, asked.metadata).await;
-                done.map(|(response, metadata)| (*method, response, metadata))
+                done.map(|(outcome, metadata)| (*method, outcome, metadata))
             }
         },
     };
@@ -102,16 +103,21 @@ pub(crate) async fn answer(
         return None;
     }
     match (done, method) {
-        (Ok((method, response, metadata)), _) => {
+        (Ok((method, outcome, metadata)), _) => {
             let mut writer = Writer::new(incoming.envelope.room(), incoming.proto);
             writer.head(&Head { kind: Kind::Reply, ..head.clone() });
-            match plan.result(method, &response, &mut writer, limit) {
-                Ok(()) => Some(seal(&incoming.envelope, writer.into_bytes(), metadata)),
-                Err(fault) => Some(fail(&plan, method, &fault.of_answer(), &head, &incoming, limit)),
-            }
+            let written = outcome.and_then(|response| {
+                plan.result(method, &response, &mut writer, limit).map_err(map::Fault::of_answer)
+            });
+            let bytes = match written {
+                Ok(()) => writer.into_bytes(),
+                Err(status) => fail(&plan, method, &status, &head, &incoming, limit),
+            };
+            Some(seal(&incoming.envelope, bytes, metadata))
         }
         (Err(Refusal::Status(status)), Some(method)) => {
-            Some(fail(&plan, method, &status, &head, &incoming, limit))
+            let bytes = fail(&plan, method, &status, &head, &incoming, limit);
+            Some(seal(&incoming.envelope, bytes, HeaderMap::new()))
         }
         (Err(refusal), _) => {
             let (kind, text) = match refusal {
@@ -130,8 +136,8 @@ async fn perform(
     method: &Method,
     access: &Access,
     reader: &mut Reader<'_>,
-    metadata: HeaderMap,
-) -> Result<(Bytes, HeaderMap), Refusal> {
+    given: HeaderMap,
+) -> Result<(Result<Bytes, Status>, HeaderMap), Refusal> {
     if method.streams {
         return application(
             Application::UnknownMethod,
@@ -145,18 +151,17 @@ async fn perform(
             Some(_) => return application(Application::ProtocolError, fault.to_string()),
         },
     };
-    let wanted = timeout(&metadata).map_err(Status::from)?.unwrap_or(PATIENCE);
+    let wanted = timeout(&given).map_err(Status::from)?.unwrap_or(PATIENCE);
     let call = Call {
-        metadata: only_metadata(&metadata),
+        metadata: metadata(&given),
         deadline: Some(Instant::now() + wanted),
         ..Call::unary(method.path.as_str(), Codec::Proto, request.into())
     };
     let reply = access.call(call).await?;
     let (mut leading, message, trailing) = reply.one().await;
-    for (name, value) in &trailing {
-        leading.append(name, value.clone());
-    }
-    Ok((message?, only_metadata(&leading)))
+    leading = metadata(&leading);
+    append(&trailing, &mut leading);
+    Ok((message, leading))
 }
 
 /// Looks up what a message names: `method`, or `Service:method`.
@@ -272,16 +277,15 @@ fn fail(
     head: &Head,
     incoming: &Incoming,
     limit: usize,
-) -> Answer {
+) -> Vec<u8> {
     let mut writer = Writer::new(incoming.envelope.room(), incoming.proto);
     writer.head(&Head { kind: Kind::Reply, ..head.clone() });
-    let bytes = if plan.exception(method, status, &mut writer, limit) {
+    if plan.exception(method, status, &mut writer, limit) {
         writer.into_bytes()
     } else {
         let kind = status::application(status.code);
         exception(&incoming.envelope, incoming.proto, head, kind, &status::text(status))
-    };
-    seal(&incoming.envelope, bytes, HeaderMap::new())
+    }
 }
 
 /// A message that could not be read, answered as well as that is possible.
@@ -321,14 +325,22 @@ fn seal(envelope: &Envelope, bytes: Vec<u8>, metadata: HeaderMap) -> Answer {
     let bytes = match envelope {
         Envelope::Header(header) => {
             let mut header = header.answer();
-            let text = |value: &HeaderValue| value.to_str().ok().map(str::to_owned);
-            header.info =
-                metadata.iter().filter_map(|(n, v)| Some((n.as_str().to_owned(), text(v)?))).collect();
+            header.info = info(&metadata);
             Envelope::Header(Box::new(header)).seal(bytes)
         }
         other => other.seal(bytes),
     };
     Answer { bytes, metadata }
+}
+
+/// Headers as the metadata of THeader, which clients read into a map: several values of one name are one with commas, as HTTP has it.
+pub(crate) fn info(headers: &HeaderMap) -> Vec<(String, String)> {
+    let joined = |name: &HeaderName| {
+        let values: Vec<&str> =
+            headers.get_all(name).iter().filter_map(|value| value.to_str().ok()).collect();
+        (!values.is_empty()).then(|| (name.as_str().to_owned(), values.join(", ")))
+    };
+    headers.keys().filter_map(joined).collect()
 }
 
 /// The metadata of THeader as headers: names and values that a header may have.
@@ -339,45 +351,6 @@ pub(crate) fn header_map<'a>(pairs: impl Iterator<Item = &'a (String, String)>) 
             (name.to_ascii_lowercase().parse::<HeaderName>(), value.parse::<HeaderValue>())
         {
             map.append(name, value);
-        }
-    }
-    map
-}
-
-/// Without what belongs to the transport or to the login.
-pub(crate) fn only_metadata(headers: &HeaderMap) -> HeaderMap {
-    const TRANSPORT: &[&str] = &[
-        "host",
-        "connection",
-        "keep-alive",
-        "te",
-        "trailer",
-        "transfer-encoding",
-        "upgrade",
-        "expect",
-        "authorization",
-        "user-agent",
-        "origin",
-        "referer",
-        "cookie",
-        "set-cookie",
-        "cache-control",
-        "pragma",
-        "date",
-        "server",
-        "via",
-        "priority",
-        "forwarded",
-        "client_version",
-        "client_metadata",
-    ];
-    const FAMILIES: &[&str] =
-        &["content-", "accept", "sec-", "proxy-", "access-control-", "if-", "sb-", "x-forwarded-"];
-    let mut map = HeaderMap::new();
-    for (name, value) in headers {
-        let text = name.as_str();
-        if !TRANSPORT.contains(&text) && !FAMILIES.iter().any(|family| text.starts_with(family)) {
-            map.append(name, value.clone());
         }
     }
     map

@@ -1,6 +1,6 @@
 //! The client's side: a service that speaks Thrift, called. Connections are pooled and hold one call at a time; over HTTP they are the HTTP pool's.
 
-use crate::call::{header_map, limit};
+use crate::call::{header_map, info, limit};
 use crate::map::{self, Method, Outcome, Plan, status};
 use crate::wire::header::Header;
 use crate::wire::{Decoder, Envelope, Event, Head, Incoming, Kind, Proto, Reader, WireError, Writer};
@@ -9,6 +9,7 @@ use futures_util::FutureExt as _;
 use http::{HeaderMap, HeaderValue, header};
 use http_body_util::BodyExt as _;
 use sb_board::Access;
+use sb_board::call::metadata::metadata;
 use sb_board::call::{Call, Code, Codec, Provider, Reply, Status};
 use sb_board::mount::{Body, BoxFuture, Dialer, HttpUpstream, PipeUpstream, PooledPipe, Target};
 use sb_core::model::{Error, Result};
@@ -185,7 +186,7 @@ impl Service {
                 let incoming = exchange(&**pipes, &asking, repeatable).await?;
                 let metadata = match &incoming {
                     Some(Incoming { envelope: Envelope::Header(header), .. }) => {
-                        crate::call::only_metadata(&header_map(header.info.iter()))
+                        metadata(&header_map(header.info.iter()))
                     }
                     _ => HeaderMap::new(),
                 };
@@ -207,12 +208,7 @@ impl Service {
             Transport::Buffered | Transport::Http => Envelope::Plain,
             Transport::Framed => Envelope::Framed,
             Transport::Header => {
-                let text = |value: &HeaderValue| value.to_str().ok().map(str::to_owned);
-                let mut info: Vec<_> = call
-                    .metadata
-                    .iter()
-                    .filter_map(|(n, v)| Some((n.as_str().to_owned(), text(v)?)))
-                    .collect();
+                let mut info = info(&call.metadata);
                 info.extend(timeout(call).map(|left| ("sb-timeout".to_owned(), left)));
                 let (flags, proto) = (0, self.way.proto);
                 let header =
@@ -359,7 +355,7 @@ fn finish(
 async fn over_http(
     upstream: &dyn HttpUpstream,
     path: &str,
-    metadata: HeaderMap,
+    given: HeaderMap,
     left: Option<String>,
     asking: Asking<'_>,
 ) -> std::result::Result<Reply, Status> {
@@ -368,7 +364,7 @@ async fn over_http(
     *request.uri_mut() =
         path.parse().map_err(|_| Status::new(Code::Internal, format!("{path:?} is no path of a URL")))?;
     let headers = request.headers_mut();
-    headers.extend(metadata);
+    headers.extend(given);
     let plain = HeaderValue::from_static("application/x-thrift");
     headers.insert(header::CONTENT_TYPE, plain.clone());
     headers.insert(header::ACCEPT, plain);
@@ -408,7 +404,7 @@ async fn over_http(
         Ok(Some(Event::Message(incoming)))
             if head.status.is_success() || incoming.envelope == asking.envelope =>
         {
-            finish(&asking, Some(incoming), crate::call::only_metadata(&head.headers))
+            finish(&asking, Some(incoming), metadata(&head.headers))
         }
         Ok(None) if asking.oneway && head.status.is_success() => finish(&asking, None, HeaderMap::new()),
         _ if !head.status.is_success() => Err(Status::new(

@@ -12,7 +12,7 @@
 
 pub(crate) mod convert;
 pub(crate) mod jobs;
-pub(crate) mod metadata;
+pub mod metadata;
 pub(crate) mod meter;
 mod retry;
 pub mod services;
@@ -88,7 +88,7 @@ pub struct Call {
     /// How messages are encoded, both ways.
     pub codec: Codec,
     /// The caller's metadata: lower-case names; values of names that end in `-bin` are base64, as on every wire. Headers that belong to the
-    /// transport or to the caller's login are not in it.
+    /// transport or to the caller's login are not in it ([`metadata::metadata`] takes them out).
     pub metadata: HeaderMap,
     /// When the caller stops waiting.
     pub deadline: Option<Instant>,

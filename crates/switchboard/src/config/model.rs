@@ -229,6 +229,19 @@ pub struct Job {
     pub backoff: Duration,
 }
 
+impl Default for Job {
+    fn default() -> Self {
+        let second = Duration::from_secs(1);
+        Job {
+            timeout: 600 * second,
+            attempts: 3,
+            keep_result: 86_400 * second,
+            lease: 30 * second,
+            backoff: second,
+        }
+    }
+}
+
 /// One own path of `[routes]`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Route {

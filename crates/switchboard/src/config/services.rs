@@ -22,8 +22,7 @@ pub const PROTOCOLS: [&str; 8] =
 
 /// Reads the section: methods without a description, and described services.
 pub fn read(walk: &mut Walk<'_>, top: &mut Table<'_>, places: &mut Places) -> (Vec<Method>, Vec<Service>) {
-    let default =
-        Job { timeout: SECOND * 600, attempts: 3, keep_result: DAY, lease: SECOND * 30, backoff: SECOND };
+    let default = Job::default();
     let (mut methods, mut services) = (Vec::new(), Vec::new());
     for entry in walk.section(top, "services").named() {
         let mut table = walk.table(&entry.node, "services.*".to_owned());

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use futures_util::Stream;
 use http::{HeaderMap, StatusCode};
 use http_body::Body as _;
+use sb_board::call::metadata::metadata;
 use sb_board::call::{Code, Codec, End, Part, Reply, Status};
 use sb_board::mount::{BodyError, HttpReply, ReplyBody, Verdict};
 use std::pin::Pin;
@@ -70,7 +71,7 @@ pub(super) async fn reply(terms: Terms, sent: HttpReply, held: Held) -> Result<R
     // A status in the head counts only when nothing follows: then the head is the trailers.
     let head_end = if speech == Speech::Connect { None } else { map::read_end(&head.headers) };
     let Some(end) = head_end else {
-        return Ok(Reply { metadata: map::metadata(&head.headers), parts: Box::pin(download) });
+        return Ok(Reply { metadata: metadata(&head.headers), parts: Box::pin(download) });
     };
     download.head_end = Some(end);
     let first = std::future::poll_fn(|cx| Pin::new(&mut download).poll_next(cx)).await;
@@ -79,14 +80,14 @@ pub(super) async fn reply(terms: Terms, sent: HttpReply, held: Held) -> Result<R
             // gRPC calls such a head trailers. In gRPC-Web it is either, and nobody can tell which.
             let mut reply = Reply::ended(end);
             if speech == Speech::Web {
-                reply.metadata = map::metadata(&head.headers);
+                reply.metadata = metadata(&head.headers);
             }
             Ok(reply)
         }
         first => {
             let parts = futures_util::stream::iter(first);
             let parts = futures_util::StreamExt::chain(parts, download);
-            Ok(Reply { metadata: map::metadata(&head.headers), parts: Box::pin(parts) })
+            Ok(Reply { metadata: metadata(&head.headers), parts: Box::pin(parts) })
         }
     }
 }

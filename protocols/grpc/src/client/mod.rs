@@ -10,13 +10,13 @@ mod upload;
 
 pub use describe::describe;
 
-use crate::map;
 use crate::wire::pack::Packing;
 use crate::wire::{self, COMPRESSED, words};
 use bytes::Bytes;
 use http::header::{self, HeaderName, HeaderValue};
 use http::{Method, Request};
 use sb_board::Access;
+use sb_board::call::metadata::append;
 use sb_board::call::{Call, Code, Codec, Provider, Reply, Status};
 use sb_board::mount::{Body, BoxFuture, Dialer, HttpUpstream, Target};
 use sb_core::model::Result;
@@ -106,7 +106,7 @@ impl Upstream {
         *request.uri_mut() = http::Uri::try_from(format!("/{}", call.method))
             .map_err(|_| Status::new(Code::Unimplemented, "the method's name is no path"))?;
         let headers = request.headers_mut();
-        map::copy(&call.metadata, headers);
+        append(&call.metadata, headers);
         let agent = concat!("switchboard/", env!("CARGO_PKG_VERSION"));
         headers.insert(header::USER_AGENT, HeaderValue::from_static(agent));
         if let Some(at) = call.deadline {

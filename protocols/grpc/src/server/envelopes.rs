@@ -2,7 +2,7 @@
 
 use super::incoming::{Enveloped, Inbound};
 use super::outgoing::{Ending, Outgoing};
-use super::{Family, Found, Wire, allowed_origin, deadline, metadata, method_of, plain, readable, text};
+use super::{Family, Found, Wire, allowed_origin, deadline, method_of, plain, readable, text};
 use crate::map;
 use crate::wire::pack::{Packing, SPOKEN};
 use crate::wire::{self, END_STREAM, words};
@@ -10,6 +10,7 @@ use futures_util::{FutureExt as _, StreamExt as _};
 use http::header::{self, HeaderName, HeaderValue};
 use http::{HeaderMap, Method, Response, StatusCode, Version};
 use sb_board::Access;
+use sb_board::call::metadata::{append, metadata};
 use sb_board::call::{Call, Code, Codec, End, Part, Reply, Status};
 use sb_board::mount::{Answer, Body, RequestBody};
 use std::sync::Arc;
@@ -153,17 +154,17 @@ fn ending(wire: Wire) -> Ending {
 
 /// A reply of one message: waited for, so that a failure is told by the head alone.
 async fn single(wire: Wire, packing: Packing, reply: Reply, access: &Access) -> Response<Body> {
-    let (metadata, message, trailers) = reply.one().await;
+    let (leading, message, trailers) = reply.one().await;
     let (message, status) = match message {
         Ok(message) => (Some(message), None),
         Err(status) => (None, Some(status)),
     };
     let end = End { status, trailers };
-    if message.is_none() && metadata.is_empty() {
+    if message.is_none() && leading.is_empty() {
         return ended(wire, &end, Some(access));
     }
     let body = Outgoing::unary(access.clone(), ending(wire), packing, message, end);
-    started(wire, packing, &metadata, body)
+    started(wire, packing, &leading, body)
 }
 
 /// A reply of any number of messages: its head leaves at once, unless it is over already.
@@ -190,7 +191,7 @@ fn started(wire: Wire, packing: Packing, metadata: &HeaderMap, body: Outgoing) -
         let name = if wire.family == Family::Connect { "connect-content-encoding" } else { "grpc-encoding" };
         headers.insert(HeaderName::from_static(name), HeaderValue::from_static(packing.name()));
     }
-    map::copy(metadata, headers);
+    append(metadata, headers);
     *response.body_mut() = Body::Stream(Box::pin(body));
     response
 }

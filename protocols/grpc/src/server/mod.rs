@@ -8,7 +8,6 @@ mod incoming;
 mod outgoing;
 mod unary;
 
-use crate::map;
 use crate::own::Own;
 use http::header::{self, HeaderName, HeaderValue};
 use http::{HeaderMap, Method, Response, StatusCode};
@@ -324,11 +323,6 @@ pub(crate) fn plain(status: StatusCode, text: &str) -> Response<Body> {
         _ => {}
     }
     response
-}
-
-/// The caller's metadata.
-pub(crate) fn metadata(headers: &HeaderMap) -> HeaderMap {
-    map::metadata(headers)
 }
 
 #[cfg(test)]

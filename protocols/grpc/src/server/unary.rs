@@ -1,7 +1,7 @@
 //! Connect's unary calls: plain HTTP requests whose body is the message. POST, and GET for methods without side effects.
 
 use super::incoming::{Inbound, unpack, whole};
-use super::{Found, allowed_origin, deadline, essence, metadata, plain, readable, text, unknown_method};
+use super::{Found, allowed_origin, deadline, essence, plain, readable, text, unknown_method};
 use crate::map;
 use crate::wire::pack::{Packing, SPOKEN};
 use crate::wire::words;
@@ -9,6 +9,7 @@ use bytes::Bytes;
 use http::header::{self, HeaderName, HeaderValue};
 use http::{HeaderMap, Method, Response, StatusCode};
 use sb_board::Access;
+use sb_board::call::metadata::{append, metadata};
 use sb_board::call::{Call, Code, Codec, Messages, Status};
 use sb_board::mount::{Answer, Body, RequestBody};
 use sb_schema::{Idempotency, Schema};
@@ -214,7 +215,7 @@ async fn respond(
         }
     };
     let headers = response.headers_mut();
-    map::copy(&leading, headers);
+    append(&leading, headers);
     map::put_unary_trailers(&trailing, headers);
     if get {
         headers.append(header::VARY, HeaderValue::from_static("Accept-Encoding"));
