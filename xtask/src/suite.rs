@@ -144,6 +144,12 @@ fn all(suite: &mut Suite) {
     for (protocol, python) in [("jsonrpc", "jsonrpc-python"), ("mcp", "mcp-python")] {
         suite.step(&format!("{protocol} by python and node"), 15, |s| s.services(protocol, python));
     }
+    suite.step("bad input over RPC", 5, |s| {
+        let requirements = s.root.join("interop/http/python/requirements.txt");
+        s.python(&requirements, "python", |s, python| {
+            s.exec(Command::new(python).arg("interop/hostile/run.py").current_dir(s.root))
+        })
+    });
     let cycles = pick("25", "500", "2000");
     suite.step(&format!("kill -9, {cycles} cycles"), 240, |s| {
         s.script("interop/crash/crash.py", &["--cycles", cycles])
