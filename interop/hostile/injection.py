@@ -20,6 +20,7 @@ def cases(site):
     paths_out(site)
     paths_in(site)
     metadata(site)
+    asked_where(site)
     answers(site)
 
 
@@ -121,6 +122,17 @@ def metadata(site):
             told = b"".join(a["head"] for a in up.seen[seen:])
             site.checks.ok(f"{service}: _meta of MCP is not divided", b"x-evil" not in told.lower(), told)
             wire.http1(site.port, "DELETE", "/mcp", [("Mcp-Session-Id", session)])
+
+
+def asked_where(site):
+    """The path of a target is asked, once, whatever protocol it speaks."""
+    site.checks.group = "targets"
+    for service, wanted in (("Recorded", b"GET /api/Recorded/a HTTP/1.1"), ("Rpc", b"POST /rpc HTTP/1.1"), ("Web", b"POST /hostile.v1.Web/Get HTTP/1.1")):
+        up = site.ups[service]
+        seen = len(up.seen)
+        site.call("grpc", service, "a", seconds=2)
+        lines = [asked["head"].split(b"\r\n")[0] for asked in up.seen[seen:]]
+        site.checks.ok(f"{service} is asked at its path", set(lines) == {wanted}, lines)
 
 
 def answers(site):

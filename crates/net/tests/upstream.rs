@@ -4,7 +4,7 @@ use bytes::Bytes;
 use http::{Request, Response};
 use sb_board::call::Code;
 use sb_board::mount::{Body, Dialer, Target};
-use sb_net::upstream::Dial;
+use sb_net::Dial;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -45,7 +45,7 @@ async fn a_refused_stream_is_not_sent_again_on_the_same_connection() {
         }
     });
     let upstream = Dial.http(&target("grpc", addr, ""), false, true).unwrap();
-    upstream.send(request("/a")).await.ok().expect("the first is taken").verdict.good();
+    upstream.send(request("/a")).await.expect("the first is taken").verdict.good();
     for n in 2..5 {
         let refused = upstream.send(request("/a")).await.err().expect("refused");
         assert_eq!(refused.code, Code::Unavailable);
@@ -73,7 +73,7 @@ async fn no_path_leads_out_of_the_targets_own() {
     });
     let upstream = Dial.http(&target("http", addr, "/api/"), false, false).unwrap();
     for path in ["/x?y=z", "/apix", "/api/x"] {
-        upstream.send(request(path)).await.ok().expect("an answer").verdict.good();
+        upstream.send(request(path)).await.expect("an answer").verdict.good();
     }
     let wanted = ["GET /api/x?y=z HTTP/1.1", "GET /api/apix HTTP/1.1", "GET /api/api/x HTTP/1.1"];
     assert_eq!(lines.await.unwrap(), wanted);
@@ -85,7 +85,7 @@ async fn kept_pipes_end_with_the_other_side() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let addr = listener.local_addr().unwrap();
     let pool = Dial.pipes(&target("thrift", addr, ""), false).unwrap();
-    let pipe = pool.take().await.ok().expect("a connection");
+    let pipe = pool.take().await.expect("a connection");
     let (mut theirs, _) = listener.accept().await.unwrap();
     (pipe.give_back)(Some(pipe.stream), true);
     theirs.shutdown().await.unwrap();
