@@ -132,6 +132,7 @@ const DIR: &str = "/data";
 fn small() -> Options {
     Options {
         journal_file: 32 << 10,
+        journal_spares: 2,
         journal_max: 256 << 10,
         frame_max: 8 << 10,
         tail_reserve: 4 << 10,

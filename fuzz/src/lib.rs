@@ -4,6 +4,7 @@
 //! None of them may panic, hang or take memory that the input did not pay for; where there is an inverse, a second way or a promise, it
 //! is held against the first.
 
+mod calls;
 mod disk;
 mod graph;
 mod jsonrpc;
@@ -13,12 +14,13 @@ mod schema;
 mod text;
 mod thrift;
 
+pub use calls::{answers, calls, views};
 pub use disk::{core_frame, golden_frames, journal};
 pub use graph::graphql;
+pub use jsonrpc::jsonrpc;
 pub use net::{deflate, guard, recognise, websocket};
 pub use rpc::grpc;
 pub use schema::{descriptors, json_to_proto_target, proto_to_json_target, rest};
-pub use jsonrpc::jsonrpc;
 pub use text::{address, config, tokens};
 pub use thrift::{frame as thrift_header, idl as thrift_idl, stream as thrift_stream, value as thrift_value};
 
@@ -56,6 +58,9 @@ pub const TARGETS: &[Target] = &[
     ("rest", rest),
     ("graphql", graphql),
     ("jsonrpc", jsonrpc),
+    ("calls", calls),
+    ("answers", answers),
+    ("views", views),
 ];
 
 /// The readers of numbers, lengths and text. The first bytes say what is read from the rest.

@@ -5,6 +5,7 @@ use sb_core::model::{Address, Header, Message, Value};
 use sb_net::codec::masked_frame;
 use std::fs;
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 #[test]
 fn seeds_and_findings_pass() {
@@ -25,6 +26,71 @@ fn seeds_and_findings_pass() {
     }
 }
 
+/// Seeds with some bytes changed, for so many seconds for each target (`SB_FUZZ_SECONDS`; `SB_FUZZ_TARGET` names one): what the fuzzer does without
+/// knowing what it reaches, on any compiler. Ends at the first panic, with the input in `artifacts`.
+#[test]
+fn changed_seeds_pass() {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let seconds = std::env::var("SB_FUZZ_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(0.0);
+    let only = std::env::var("SB_FUZZ_TARGET").ok();
+    // A server in this process catches the panics of its tasks.
+    static PANICS: AtomicUsize = AtomicUsize::new(0);
+    if seconds > 0.0 {
+        std::panic::set_hook(Box::new(|panic| {
+            PANICS.fetch_add(1, Ordering::Relaxed);
+            eprintln!("{panic}\n{}", std::backtrace::Backtrace::force_capture());
+        }));
+    }
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut random = move |below: usize| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state % below.max(1) as u64) as usize
+    };
+    for (name, target) in
+        sb_fuzz::TARGETS.iter().filter(|(name, _)| only.as_deref().is_none_or(|only| only == *name))
+    {
+        let read = |entry: fs::DirEntry| fs::read(entry.path()).unwrap();
+        let seeds: Vec<Vec<u8>> =
+            fs::read_dir(here.join("seeds").join(name)).unwrap().flatten().map(read).collect();
+        let (began, mut runs) = (std::time::Instant::now(), 0_u64);
+        while began.elapsed().as_secs_f64() < seconds {
+            let mut input = seeds[random(seeds.len())].clone();
+            for _ in 0..=random(6) {
+                let at = random(input.len() + 1);
+                match random(6) {
+                    0 => input.truncate(at),
+                    1 => input.insert(at, random(256) as u8),
+                    2 => {
+                        let other = &seeds[random(seeds.len())];
+                        input.splice(at.., other[random(other.len() + 1)..].iter().copied());
+                    }
+                    3 => {
+                        let piece: Vec<u8> = input[at..].iter().take(random(40)).copied().collect();
+                        let to = random(input.len() + 1);
+                        input.splice(to..to, piece);
+                    }
+                    4 if at < input.len() => input[at] = [0, 0x7f, 0x80, 0xff][random(4)],
+                    _ if at < input.len() => input[at] ^= 1 << random(8),
+                    _ => {}
+                }
+            }
+            input.truncate(16_384);
+            let kept = input.clone();
+            let panicked = std::panic::catch_unwind(move || target(&input)).is_err();
+            if panicked || PANICS.load(Ordering::Relaxed) > 0 {
+                fs::create_dir_all(here.join("artifacts")).unwrap();
+                let file = here.join("artifacts").join(format!("{name}-changed"));
+                fs::write(&file, kept).unwrap();
+                panic!("{name} after {runs} runs: {}", file.display());
+            }
+            runs += 1;
+        }
+        println!("{name}: {runs} runs");
+    }
+}
+
 fn write_seeds(root: &Path) {
     let write = |target: &str, name: &str, bytes: &[u8]| {
         let folder = root.join(target);
@@ -33,8 +99,14 @@ fn write_seeds(root: &Path) {
     };
     for (name, text) in [
         ("named", r#"{"jsonrpc": "2.0", "method": "a.B/C", "params": {"name": "x"}, "id": 1.50}"#),
-        ("positional", r#"{"jsonrpc":"2.0","method":"C","params":["x",[1],null,5],"id":"\u0061","sb":{"async":true,"wait":"5s","key":"k"}}"#),
-        ("batch", r#"[{"jsonrpc":"2.0","method":"notify"},1,{"foo":"boo"},{"jsonrpc":"2.0","method":"m","id":null}]"#),
+        (
+            "positional",
+            r#"{"jsonrpc":"2.0","method":"C","params":["x",[1],null,5],"id":"\u0061","sb":{"async":true,"wait":"5s","key":"k"}}"#,
+        ),
+        (
+            "batch",
+            r#"[{"jsonrpc":"2.0","method":"notify"},1,{"foo":"boo"},{"jsonrpc":"2.0","method":"m","id":null}]"#,
+        ),
         ("twice", r#"{"jsonrpc":"2.0","method":"m","id":1,"id":2}"#),
         ("uri", "sb://topics/a.b/0-17"),
     ] {
@@ -158,6 +230,7 @@ fn write_seeds(root: &Path) {
     write("config", "all", include_bytes!("config.toml"));
     write("config", "fault", b"listen = [\"http://127.0.0.1:7070\"]\nlimts = { message = \"1MiB\" }\n[topics.a]\nkeep_age = \"soon\"\n");
     schema_seeds(&write);
+    call_seeds(&write);
 }
 
 /// Seeds of ProtoJSON, descriptors and REST bindings.
@@ -214,6 +287,56 @@ fn schema_seeds(write: &dyn Fn(&str, &str, &[u8])) {
     ] {
         write("rest", name, request.as_bytes());
     }
+}
+
+/// Seeds of whole requests, of answers of upstreams, and of descriptions.
+fn call_seeds(write: &dyn Fn(&str, &str, &[u8])) {
+    let envelope = |flags: u8, message: &[u8]| {
+        [&[flags][..], &u32::try_from(message.len()).unwrap().to_be_bytes(), message].concat()
+    };
+    let person = b"\x0a\x01x\x10\x05\x1a\x01t\x22\x03\x0a\x01y";
+    let json: &[u8] = br#"{"name":"x","id":"5","tags":["a"],"friend":{"name":"y"}}"#;
+    let call = b"\x80\x01\x00\x01\x00\x00\x00\x11toy.v1.Toy:Greet \x00\x00\x00\x01\x0c\x00\x01\x0b\x00\x01\x00\x00\x00\x01x\x00\x00";
+    let settings = b"\x00\x00\x00\x04\x00\x00\x00\x00\x00\x00\x00\x03\x01\x05\x00\x00\x00\x01\x82\x84\x86";
+    for (kind, name, body) in [
+        (0, "web", &envelope(0, person)[..]),
+        (1, "web-text", b"AAAAAAIIAQAAAAACCAI="),
+        (2, "connect-proto", person),
+        (3, "connect-json", json),
+        (4, "connect-stream", &envelope(0, b"\x08\x01")),
+        (5, "rest", b"7"),
+        (6, "graphql", br#"{"query":"query ($n: String!) { greet(name: $n) { text id } }","variables":{"n":"x"}}"#),
+        (7, "rpc", br#"[{"jsonrpc":"2.0","method":"toy.v1.Toy/Greet","params":{"name":"x"},"id":1},{"jsonrpc":"2.0","method":"toy.v1.Toy/Count","params":[3]}]"#),
+        (8, "mcp", br#"{"jsonrpc":"2.0","id":0,"method":"initialize","params":{"protocolVersion":"2025-06-18","capabilities":{},"clientInfo":{"name":"x","version":"1"}}}"#),
+        (9, "thrift", call),
+        (10, "graphql-socket", b"{\"type\":\"connection_init\"}\n{\"type\":\"subscribe\",\"id\":\"1\",\"payload\":{\"query\":\"subscription { count(to: 2) { n } }\"}}\n{\"type\":\"ping\"}\n{\"type\":\"complete\",\"id\":\"1\"}"),
+        (11, "rpc-socket", b"{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"toy.v1.Toy/Count\",\"params\":{\"to\":2}}\n{\"jsonrpc\":\"2.0\",\"id\":2,\"method\":\"rpc.unsubscribe\",\"params\":[\"s1\"]}"),
+        (12, "reflection", &envelope(0, b"\x22\x0atoy.v1.Toy")),
+        (13, "own", br#"{"address":"a","message":{"body":"eA=="}}"#),
+        (14, "http2", settings),
+        (15, "framed", &[&u32::try_from(call.len()).unwrap().to_be_bytes()[..], call].concat()),
+    ] {
+        write("calls", name, &[&[kind][..], body].concat());
+    }
+    let ended = [envelope(0, person), envelope(0x80, b"grpc-status: 5\r\ngrpc-message: a%20b\r\n")].concat();
+    let reply = b"\x80\x01\x00\x02\x00\x00\x00\x05Greet\x00\x00\x00\x01\x0c\x00\x00\x0b\x00\x01\x00\x00\x00\x01x\x00\x00";
+    for (kind, name, body) in [
+        (0x80, "web", &ended[..]),
+        (0xc0, "web-stream", &ended),
+        (0x81, "connect", person),
+        (0xc1, "connect-stream", &[envelope(0, person), envelope(2, br#"{"error":{"code":"not_found","message":"x"}}"#)].concat()),
+        (0x82, "http", br#"{"text":"x"}"#),
+        (0xc2, "http-lines", b"{\"n\":1}\n{\"n\":2}\n{\"error\":{\"code\":5,\"message\":\"x\"}}\n"),
+        (0x02, "http-refusal", b"HTTP/1.1 404 Not Found\r\nContent-Length: 26\r\n\r\n{\"code\":5,\"message\":\"no\"}"),
+        (0x83, "rpc", br#"{"jsonrpc":"2.0","id":1,"error":{"code":-32005,"message":"x","data":{"details":[{"@type":"a/b","value":"eA=="}]}}}"#),
+        (0x04, "thrift", reply),
+        (0x87, "thrift-http", reply),
+    ] {
+        write("answers", name, &[&[kind][..], body].concat());
+    }
+    write("views", "toy", sb_suite::rpc::PROTO.as_bytes());
+    write("views", "names", b"syntax = \"proto3\"; package p; enum true { null = 0; } message type { oneof o { type input = 1; string __typename = 2; } map<bool, type> from = 3; } message Empty {} service query { rpc mutation(type) returns (Empty); rpc Mutation(Empty) returns (stream type); }");
+    write("views", "proto2", b"syntax = \"proto2\"; message M { required group G = 1 { optional int32 a = 1 [default = -5]; } optional M m = 40000; extensions 100 to max; } service S { rpc A(M) returns (M) { option idempotency_level = NO_SIDE_EFFECTS; } rpc a(M) returns (M.G); }");
 }
 
 fn thrift(write: &dyn Fn(&str, &str, &[u8])) {

@@ -114,6 +114,12 @@ fn all(suite: &mut Suite) {
     suite.step(&format!("kill -9, {cycles} cycles"), 240, move |s| {
         s.script("interop/crash/crash.py", &["--cycles", cycles])
     });
+    suite.step("bad input over RPC", 5, |s| {
+        let requirements = s.root.join("interop/http/python/requirements.txt");
+        s.python(&requirements, "python", |s, python| {
+            s.exec(Command::new(python).arg("interop/hostile/run.py").current_dir(s.root))
+        })
+    });
     // The longest first, so that the lanes end at about the same time.
     suite.beside("example: code runner", 15, |s| {
         let folder = s.root.join("examples/code-runner/test");

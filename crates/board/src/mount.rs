@@ -94,6 +94,16 @@ impl Target {
     pub fn scheme(&self) -> String {
         self.url.split_once("://").map_or(String::new(), |(scheme, _)| scheme.to_ascii_lowercase())
     }
+
+    /// The target without its path, and the path (`/` where there is none): for protocols that have one path for all requests, and say it
+    /// themselves. A pool puts the path of its target in front of every request's.
+    pub fn split_path(&self) -> (Target, String) {
+        let host = self.url.find("://").map_or(0, |at| at + 3);
+        let (head, rest) = self.url.split_at_checked(host).unwrap_or((&self.url, ""));
+        let (host, path) = rest.split_at_checked(rest.find('/').unwrap_or(rest.len())).unwrap_or((rest, ""));
+        let path = if path.is_empty() { "/" } else { path };
+        (Target { url: format!("{head}{host}"), ..self.clone() }, path.to_owned())
+    }
 }
 
 /// Opens connections to other servers: pools, balancing, health, ejection, TLS. `net` provides it.

@@ -47,13 +47,12 @@ pub fn connect(target: &Target, dialer: &Arc<dyn Dialer>) -> Result<Arc<dyn Prov
     }
     let tls = target.scheme() == "jsonrpcs";
     let plain = Target { url: url.to_owned(), ..target.clone() };
-    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
-    let path = rest.split_once('/').map_or(String::new(), |(_, path)| path.trim_matches('/').to_owned());
-    let http = dialer.http(&plain, tls, false)?;
+    let (host, path) = plain.split_path();
+    let http = dialer.http(&host, tls, false)?;
     Ok(Arc::new(Upstream {
         http,
         url: url.to_owned(),
-        path: format!("/{path}"),
+        path: format!("/{}", path.trim_matches('/')),
         name,
         by_position,
         next: AtomicU64::new(1),

@@ -122,9 +122,8 @@ pub fn connect(target: &Target, dialer: &Arc<dyn Dialer>) -> Result<Arc<dyn Prov
     let target = Target { url: base.to_owned(), ..target.clone() };
     let tls = scheme.starts_with("thrifts") || scheme.ends_with("+https");
     let upstream = if way.transport == Transport::Http {
-        let rest = base.split_once("://").map_or("", |(_, rest)| rest);
-        let path = rest.find('/').and_then(|at| rest.get(at..)).unwrap_or("/").to_owned();
-        Upstream::Http { upstream: dialer.http(&target, tls, false)?, path }
+        let (host, path) = target.split_path();
+        Upstream::Http { upstream: dialer.http(&host, tls, false)?, path }
     } else {
         Upstream::Pipes(dialer.pipes(&target, tls)?)
     };
