@@ -345,7 +345,9 @@ impl Suite {
             std::thread::scope(|scope| {
                 for _ in 0..LANES {
                     scope.spawn(|| {
-                        while let Some(step) = Some(taken.fetch_add(1, Ordering::Relaxed)).filter(|step| *step < end) {
+                        while let Some(step) =
+                            Some(taken.fetch_add(1, Ordering::Relaxed)).filter(|step| *step < end)
+                        {
                             one(step);
                         }
                     });
@@ -353,7 +355,10 @@ impl Suite {
             });
             next = end;
         }
-        outcomes.into_iter().map(|outcome| outcome.into_inner().unwrap_or(Failed("it did not run".into()))).collect()
+        outcomes
+            .into_iter()
+            .map(|outcome| outcome.into_inner().unwrap_or(Failed("it did not run".into())))
+            .collect()
     }
 
     fn judge(&self, planned: &Planned) -> Outcome {

@@ -15,7 +15,6 @@ use http::header::{self, HeaderValue};
 use http::{HeaderMap, Method, StatusCode, request::Parts};
 use http_body::Body as _;
 use sb_board::mount::{Answer, Body, BoxFuture, Request, RequestBody};
-use sb_board::request::parse_duration;
 use sb_board::{Access, HttpSettings};
 use sb_core::model::{Error, Kind};
 use std::pin::Pin;

@@ -17,7 +17,6 @@ use sb_board::access::AsJob;
 use sb_board::call::metadata;
 use sb_board::call::services::Entry;
 use sb_board::call::{ByJob, Call, Code, Codec, End, Part, Reply, Status};
-use sb_board::request::parse_duration;
 use sb_core::jobs::What;
 use sb_core::model::{Error, Kind};
 use serde_json::Value;
