@@ -2,7 +2,7 @@
 
 use crate::world::*;
 use sb_log::local::{Local, Options};
-use sb_log::vfs::{Disk, Sim, Vfs};
+use sb_log::vfs::{Disk, Faults, Sim, Vfs};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -68,6 +68,27 @@ fn many_at_once_are_the_same_as_one_by_one() {
     let gap = [Op::Put(part(1, 0), batch(134, 1, 0, b"a")), Op::Put(part(1, 0), batch(136, 1, 0, b"a"))];
     assert!(put_all(&local.store, &gap.iter().collect::<Vec<_>>()).is_err());
     assert_eq!(local.store.end(part(1, 0)), 135, "what came before the gap is there");
+}
+
+#[test]
+fn a_segment_begun_on_a_full_disk_and_again_is_kept() {
+    let (sim, mut local) = fresh();
+    for base in 0..20 {
+        put_at(&local, 1, base, 0, 5_000).unwrap();
+    }
+    local.checkpoints.write(0, std::iter::empty(), std::iter::empty()).unwrap();
+    // Its segment is begun, and nothing gets into it; then retention takes all there is, the empty one included.
+    sim.set_faults(Faults { full_from: Some(0), ..Faults::default() });
+    put_at(&local, 1, 20, 0, 5_000).unwrap_err();
+    local.store.trim(part(1, 0), 20);
+    sim.set_faults(Faults::default());
+    put_at(&local, 1, 20, 0, 5_000).unwrap();
+    local.checkpoints.write(0, std::iter::empty(), std::iter::empty()).unwrap();
+    let before = read_all(&local, part(1, 0));
+    assert_eq!(before.len(), 1);
+    drop(local);
+    let local = open(&sim, &small()).unwrap();
+    assert_eq!(read_all(&local, part(1, 0)), before);
 }
 
 #[test]

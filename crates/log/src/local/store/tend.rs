@@ -297,6 +297,22 @@ impl Store {
     /// The checkpoint is made: removes what nothing refers to. What cannot be removed is at the next start.
     pub(crate) fn finish(&self, snapshot: Snapshot) {
         for id in snapshot.dirty.doomed {
+            // On a full disk a segment that stayed empty may be dropped, and begun once more under its old name. The lock is kept, so that
+            // it is not begun right now.
+            let shard = match id {
+                FileId::Log(part, base) => {
+                    let shard = self.read_shard(part);
+                    let again = shard.get(&part).is_some_and(|p| match &p.body {
+                        Body::Big(segments) => segments.iter().any(|s| s.meta.base == base),
+                        Body::Small(_) => false,
+                    });
+                    if again {
+                        continue;
+                    }
+                    Some(shard)
+                }
+                _ => None,
+            };
             {
                 let mut cached = lock(&self.files);
                 cached.map.remove(&id);
@@ -310,7 +326,7 @@ impl Store {
                     let _ = self.vfs.remove(&segment::path(&self.dir, part, base, kind));
                 }
                 // Goes only when it was the last one.
-                let gone = self.read_shard(part).get(&part).is_none();
+                let gone = shard.is_some_and(|shard| shard.get(&part).is_none());
                 if gone {
                     let _ = self.vfs.remove_dir(&segment::dir(&self.dir, part));
                 }
