@@ -4,7 +4,7 @@
 use crate::directory::Topic;
 use crate::engine::{self, CheckpointJob, Checkpoints, Engine, FRAME_TARGET, log_part};
 use crate::part::{Part, Reader, lock};
-use crate::{Board, Clock};
+use crate::{Board, Clock, Writes};
 use sb_core::model::{Address, Error, Kind, PartId, Result, TopicId};
 use sb_core::ops::{Answer, Appended, Commit, Effects};
 use sb_core::topics::TopicView;
@@ -395,7 +395,7 @@ pub(crate) fn store_thread(
                 board.fail(format!("segments cannot be written: {error}"));
                 return;
             }
-            board.set_disk_full(true);
+            board.set_disk_full(Writes::Segments, true);
             if board.is_draining() {
                 // The journal has all of it.
                 return;
@@ -416,7 +416,7 @@ pub(crate) fn store_thread(
                 let _ = checkpoints.send(Job::Relieve);
             }
         }
-        board.set_disk_full(false);
+        board.set_disk_full(Writes::Segments, false);
         for put in &puts {
             for (batch, part) in put.effects.appended.iter().zip(&put.parts) {
                 if let Some(part) = part {
@@ -502,7 +502,7 @@ pub(crate) fn checkpoint_thread(
             attempts += 1;
             match done {
                 Err(error) if error.kind() == std::io::ErrorKind::StorageFull => {
-                    board.set_disk_full(true);
+                    board.set_disk_full(Writes::Checkpoints, true);
                     if board.is_draining() && attempts > 3 {
                         // The journal has everything since the last one.
                         drop(checkpoints);
@@ -515,8 +515,7 @@ pub(crate) fn checkpoint_thread(
             }
         };
         if attempts > 1 && outcome.is_ok() {
-            // If batches still find no room, the storage thread says so again.
-            board.set_disk_full(false);
+            board.set_disk_full(Writes::Checkpoints, false);
         }
         match outcome {
             Ok(None) => {}

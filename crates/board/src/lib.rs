@@ -203,7 +203,8 @@ pub struct Board {
     storage_backlog: AtomicUsize,
     journal_bytes: AtomicU64,
     tail_bytes: AtomicUsize,
-    disk_full: AtomicBool,
+    /// Who found no room: segments, checkpoints.
+    disk_full: [AtomicBool; 2],
     draining: watch::Sender<bool>,
     stopped: watch::Sender<bool>,
     failure: watch::Sender<Option<String>>,
@@ -215,6 +216,13 @@ pub struct Board {
     /// Methods whose jobs this server takes itself.
     runners: Mutex<foldhash::HashSet<Arc<str>>>,
     shared: shared::Shared,
+}
+
+/// Which of the threads that write beside the journal.
+#[derive(Copy, Clone)]
+pub(crate) enum Writes {
+    Segments,
+    Checkpoints,
 }
 
 impl Board {
@@ -259,7 +267,7 @@ impl Board {
             storage_backlog: AtomicUsize::new(0),
             journal_bytes: AtomicU64::new(0),
             tail_bytes: AtomicUsize::new(0),
-            disk_full: AtomicBool::new(false),
+            disk_full: Default::default(),
             draining: watch::channel(false).0,
             stopped: watch::channel(false).0,
             failure: watch::channel(None).0,
@@ -320,7 +328,7 @@ impl Board {
                             );
                         }
                     }
-                    board.set_disk_full(true);
+                    board.set_disk_full(Writes::Segments, true);
                     board.storage_add(bytes);
                     let _ = items.send(commit::Store::Effects(commit::Stored { effects, parts, bytes }));
                 }
@@ -435,11 +443,7 @@ impl Board {
             ("jobs", "Jobs by state.", jobs),
             ("journal_bytes", "Bytes journalled since the last checkpoint.", one(status.journal_bytes)),
             ("memory_messages_bytes", "Bytes of messages held in memory.", one(status.memory_used)),
-            (
-                "disk_full",
-                "1 while the disk is full.",
-                one(u64::from(self.disk_full.load(Ordering::Relaxed))),
-            ),
+            ("disk_full", "1 while the disk is full.", one(u64::from(self.disk_is_full()))),
             ("uptime_seconds", "Since the start.", vec![(String::new(), status.uptime_ms as f64 / 1000.0)]),
         ])
     }
@@ -601,7 +605,7 @@ impl Board {
     }
 
     pub(crate) fn check_disk(&self) -> Result<()> {
-        if self.disk_full.load(Ordering::Relaxed) {
+        if self.disk_is_full() {
             return Err(Error::new(
                 Kind::DiskFull,
                 "SB0602",
@@ -617,8 +621,13 @@ impl Board {
         self.settings.memory / 4
     }
 
-    pub(crate) fn set_disk_full(&self, full: bool) {
-        self.disk_full.store(full, Ordering::Relaxed);
+    /// What one of them writes finds no room, or does again. There is room when it is so for both.
+    pub(crate) fn set_disk_full(&self, of: Writes, full: bool) {
+        self.disk_full[of as usize].store(full, Ordering::Relaxed);
+    }
+
+    fn disk_is_full(&self) -> bool {
+        self.disk_full.iter().any(|full| full.load(Ordering::Relaxed))
     }
 
     pub(crate) fn storage_add(&self, bytes: usize) {

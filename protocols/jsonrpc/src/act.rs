@@ -186,6 +186,8 @@ impl Caller {
         let most = self.timeout.clone().map_err(|error| failed(error.into()))?;
         let timeout = extension.timeout().or(most).or(request.id.is_none().then_some(UNWATCHED));
         let as_job = extension.job();
+        // Also of a call that does not become a job: what cannot be a key is a mistake.
+        sb_board::request::idempotency(as_job.idempotency.as_deref(), &[]).map_err(|e| failed(e.into()))?;
         let call = Call {
             metadata: given,
             deadline: timeout.map(|timeout| Instant::now() + timeout),
