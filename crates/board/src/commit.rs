@@ -362,6 +362,8 @@ pub(crate) fn store_thread(
     board: Arc<Board>,
 ) {
     let mut ahead: VecDeque<Store> = VecDeque::new();
+    // A start on a full disk may have said so before.
+    let mut full = true;
     loop {
         if ahead.is_empty() {
             let Ok(item) = items.recv() else { return };
@@ -395,6 +397,7 @@ pub(crate) fn store_thread(
                 board.fail(format!("segments cannot be written: {error}"));
                 return;
             }
+            full = true;
             board.set_disk_full(Writes::Segments, true);
             if board.is_draining() {
                 // The journal has all of it.
@@ -416,7 +419,14 @@ pub(crate) fn store_thread(
                 let _ = checkpoints.send(Job::Relieve);
             }
         }
-        board.set_disk_full(Writes::Segments, false);
+        if full {
+            // What found no room was first in a line: only behind the last of it is there room for more.
+            ahead.extend(items.try_iter());
+            if ahead.is_empty() {
+                full = false;
+                board.set_disk_full(Writes::Segments, false);
+            }
+        }
         for put in &puts {
             for (batch, part) in put.effects.appended.iter().zip(&put.parts) {
                 if let Some(part) = part {
