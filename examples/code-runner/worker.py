@@ -588,7 +588,8 @@ def main():
     # Half a close first: if a job is already on its way to us, it still arrives and can be given back.
     for server in idle:
         server.abandon(socket.SHUT_WR)
-    half_closed_until = time.monotonic() + 1.0
+    # Closed well before what runs is given back, or the server might give it to one of these.
+    half_closed_until = time.monotonic() + min(1.0, args.grace / 2)
     grace_until = time.monotonic() + args.grace
     while any(slot.is_alive() for slot in slots):
         time.sleep(0.05)

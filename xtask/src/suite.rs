@@ -121,7 +121,7 @@ fn all(suite: &mut Suite) {
         })
     });
     // The longest first, so that the lanes end at about the same time.
-    suite.beside("example: code runner", 15, |s| {
+    suite.beside("example: code runner", 8, |s| {
         let folder = s.root.join("examples/code-runner/test");
         s.browser(|s, chromium| {
             s.node(&folder, |s| {
