@@ -517,9 +517,19 @@ impl History {
             }
             Asked::Settle { settles, appends } => {
                 appends.iter().flatten().for_each(|id| self.set_fate(*id, Fate::Unknown));
-                for (delivery, how) in settles {
+                let said = answer.iter().flat_map(|answer| &answer.replies).find_map(|reply| match reply {
+                    Reply::Settled(said) => Some(said),
+                    _ => None,
+                });
+                for (at, (delivery, how)) in settles.iter().enumerate() {
                     let Some(g) = self.groups.get_mut(&delivery.group) else { continue };
                     let m = g.messages.entry((delivery.partition, delivery.offset)).or_default();
+                    let taken = said.and_then(|said| said.get(at)).is_some_and(|result| result.is_ok());
+                    if *how == Settle::Ack && taken {
+                        // Also under a lease of which nobody here was sure any more.
+                        g.acked_maybe += u64::from(!m.done);
+                        m.maybe = true;
+                    }
                     if m.held.as_ref().is_none_or(|h| h.number != delivery.lease) {
                         continue;
                     }
@@ -530,7 +540,6 @@ impl History {
                             }
                         }
                         Settle::Ack => {
-                            g.acked_maybe += u64::from(!m.done);
                             m.maybe = true;
                             m.held = None;
                         }

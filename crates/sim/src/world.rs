@@ -101,6 +101,8 @@ pub struct World {
     short: bool,
     full: bool,
     broken: bool,
+    /// Whether a seal may have failed since the start: nothing says so before the next flush does.
+    unsealed: bool,
     wall_base: i64,
     drift: i64,
     /// A second server that is given every durable frame.
@@ -152,6 +154,7 @@ impl World {
             short,
             full: false,
             broken: false,
+            unsealed: false,
             wall_base: 0,
             drift: 0,
             shadow: Core::new(),
@@ -390,7 +393,7 @@ impl World {
     }
 
     fn disk_is_bad(&self) -> bool {
-        self.disk.is_off() || self.broken || self.full
+        self.disk.is_off() || self.broken || self.unsealed || self.full
     }
 
     fn show(&mut self, effects: Effects) {
@@ -547,6 +550,7 @@ impl World {
     fn seal(&mut self) {
         if let Some(life) = &mut self.life {
             life.engine.seal();
+            self.unsealed |= self.broken;
         }
         self.power();
     }
@@ -677,6 +681,7 @@ impl World {
     pub fn start(&mut self) {
         self.full = false;
         self.broken = false;
+        self.unsealed = false;
         for attempt in 0..6 {
             self.mono = self.rng.below(10_000);
             self.wall += self.rng.below(3_000) as i64;
