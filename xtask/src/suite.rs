@@ -16,7 +16,7 @@ const CARGO_FUZZ: &str = "0.13.1";
 /// How much is run.
 #[derive(Copy, Clone, PartialEq, PartialOrd, Debug)]
 pub enum Tier {
-    /// With every change: under 30 minutes on two cores.
+    /// With every change: under 50 minutes on two cores.
     Change,
     /// Every night.
     Night,
