@@ -365,7 +365,15 @@ pub(crate) fn store_thread(
     // A start on a full disk may have said so before.
     let mut full = true;
     loop {
+        if full {
+            ahead.extend(items.try_iter());
+        }
         if ahead.is_empty() {
+            if full {
+                // What found no room was first in a line: only behind the last of it is there room for more.
+                full = false;
+                board.set_disk_full(Writes::Segments, false);
+            }
             let Ok(item) = items.recv() else { return };
             ahead.push_back(item);
             std::thread::sleep(GATHER);
@@ -417,14 +425,6 @@ pub(crate) fn store_thread(
                 });
                 puts.iter_mut().chain(later).for_each(|put| put.skip(&topics));
                 let _ = checkpoints.send(Job::Relieve);
-            }
-        }
-        if full {
-            // What found no room was first in a line: only behind the last of it is there room for more.
-            ahead.extend(items.try_iter());
-            if ahead.is_empty() {
-                full = false;
-                board.set_disk_full(Writes::Segments, false);
             }
         }
         for put in &puts {
